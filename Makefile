@@ -1,0 +1,63 @@
+# Every target works on a fresh checkout with Python 3.11 to 3.13, make and a package index.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin
+STAMP  := $(VENV)/.locked
+DATA   ?=
+NAME   ?= $(if $(DATA),demo-$(notdir $(patsubst %/,%,$(DATA))),demo)
+
+# Nothing of Flower or Ray phones home or installs packages at run time.
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
+
+.PHONY: help setup demo test check format bench simulation lock clean
+
+help:
+	@echo "make setup       a virtual environment with exactly the locked packages"
+	@echo "make demo        one federation on this machine, ends with runs/$(NAME)/report.html"
+	@echo "make demo DATA=folder   the same on centre folders of your own (source_*, target_*)"
+	@echo "make simulation  the same apps under Flower's simulation engine (flwr run .)"
+	@echo "make test        every test that CI runs, with branch coverage"
+	@echo "make check       format, lint, types, import contracts"
+	@echo "make bench       what the machinery costs: memory of aggregation, time beside training"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "wanted: Python 3.11 to 3.13 as $(PYTHON); name another one: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	$(RUN)/python -m simulations demo --name $(NAME) $(if $(DATA),--data $(DATA))
+
+simulation: setup
+	$(RUN)/python -m simulations flower
+
+test: setup
+	$(RUN)/python -m pytest --cov --cov-report=term -m "not gpu"
+
+check: setup
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	PYTHONPATH=. $(RUN)/lint-imports
+
+format: setup
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench: setup
+	$(RUN)/python -m simulations bench
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) runs cohorts .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,54 @@
+"""A site's scans on the working grid: prepared once, kept in the site's folder, labels only where the role allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from client.site import Site
+from client.site_state import SiteState
+from diffuse_uda.config import GridConfig
+from diffuse_uda.data.cases import PreparedCase, load_prepared, prepare_case, save_prepared
+from diffuse_uda.data.formats.nnunet import CaseFiles, CentreFolder, evaluation_cases, read_centre
+from diffuse_uda.training.batches import Example
+from diffuse_uda.types import SiteRole
+
+
+def training_cases(site: Site, grid: GridConfig, state: SiteState) -> list[PreparedCase]:
+    """Training scans; with label maps at the source, without at a target, even if some lie in its folder."""
+    files = read_centre(site.data_dir, site.site_id).train
+    if site.role is SiteRole.TARGET:
+        files = tuple(dataclasses.replace(case, label_map=None) for case in files)
+    return _prepared(files, grid, state, "train")
+
+
+def test_cases(site: Site, grid: GridConfig, state: SiteState) -> list[PreparedCase]:
+    """Held-out labelled scans of the part the site evaluates. Only the evaluation may ask for them."""
+    return _prepared(test_files(site), grid, state, "test")
+
+
+def test_files(site: Site) -> tuple[CaseFiles, ...]:
+    """Files of the held-out scans that have a label map."""
+    centre: CentreFolder = read_centre(site.data_dir, site.site_id)
+    return tuple(case for case in evaluation_cases(centre, site.evaluation_part) if case.label_map is not None)
+
+
+def examples_of(cases: list[PreparedCase], domain: int) -> list[Example]:
+    """Cases as examples; a case's name ends here."""
+    return [Example(image=case.image, label_map=case.label_map, domain=domain) for case in cases]
+
+
+def _prepared(files: tuple[CaseFiles, ...], grid: GridConfig, state: SiteState, part: str) -> list[PreparedCase]:
+    """Read the cache if it was made from these very files for this very grid, else make it."""
+    digest = hashlib.sha256(grid.model_dump_json().encode())
+    for case in files:
+        for path in (case.image, case.label_map):
+            if path is not None:
+                status = path.stat()
+                digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    cache = state.folder / f"cases-{part}-{digest.hexdigest()[:16]}.safetensors"
+    if cache.exists():
+        return load_prepared(cache)
+    cases = [prepare_case(case, grid.spacing_mm, grid.patch_size) for case in files]
+    save_prepared(cache, cases)
+    return cases

@@ -1,0 +1,64 @@
+"""Scores of the current segmenter on held-out scans, on each scan's own grid: the only task that reads a target's labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+from client.cases import test_cases, test_files
+from client.workplace import Workplace
+from diffuse_uda.algorithms.metrics import StructureScore, score_case
+from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.cases import restore_to_scan
+from diffuse_uda.data.volumes import load_volume, save_volume
+from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.interruption import raise_if_stopped
+from diffuse_uda.types import ModelName, StateDict
+
+NSD_TOLERANCE_MM = 4.0
+"""Surface distance that still counts as agreement: one voxel of the small preset's grid."""
+
+
+def evaluate(work: Workplace, weights: StateDict) -> SiteReply:
+    """Predict, keep predictions and every score at the site, report means over cases and structures."""
+    model = work.model(ModelName.SEGMENTER, weights)
+    folder = work.site.workspace / "evaluation" / work.order.row
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = dict(enumerate(work.order.label_names[1:], start=1))
+    scores: dict[str, dict[str, StructureScore]] = {}
+    cases = test_cases(work.site, work.config.grid, work.state)
+    for case, files in zip(cases, test_files(work.site), strict=True):
+        raise_if_stopped()
+        probabilities = predict_probabilities(model, case.image, work.config.grid, work.config.compute)
+        prediction = restore_to_scan(probabilities, case)
+        save_volume(folder / f"{case.case_id}.nii.gz", prediction, dtype="uint8")
+        assert files.label_map is not None  # noqa: S101 - `test_files` lists labelled scans only
+        reference = load_volume(files.label_map)
+        scores[case.case_id] = score_case(
+            prediction.voxels,
+            reference.voxels.round(),
+            labels,
+            prediction.spacing_mm,
+            tolerance_mm=NSD_TOLERANCE_MM,
+        )
+    report = {case: {name: dataclasses.asdict(score) for name, score in rows.items()} for case, rows in scores.items()}
+    with replaced_atomically(folder / "scores.json") as draft:
+        draft.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return SiteReply(num_examples=len(cases), metrics=_summary(scores))
+
+
+def _summary(scores: dict[str, dict[str, StructureScore]]) -> dict[str, float]:
+    """Means over cases of means over structures; distances only where they are defined, with the count of the rest."""
+    rows = [list(case.values()) for case in scores.values()]
+    dice = [_mean([score.dice for score in row]) for row in rows]
+    hd95 = [_mean([score.hd95_mm for score in row]) for row in rows]
+    undefined = sum(score.hd95_mm is None for row in rows for score in row)
+    summary = {"dice": _mean(dice), "hd95-mm": _mean(hd95), "undefined": float(undefined)}
+    return {key: value for key, value in summary.items() if value is not None}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -1,0 +1,150 @@
+"""Pseudo-labels, rounds of the denoiser, and rendering of pairs. Labels, pseudo-labels and pairs never leave the site."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from client.cases import examples_of, training_cases
+from client.workplace import Workplace, trained
+from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_probabilities, pseudo_label
+from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
+from diffuse_uda.config import StyleProvider
+from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.models.denoiser import Denoiser
+from diffuse_uda.training.batches import Batch, Example, draw_batch
+from diffuse_uda.training.device import autocast
+from diffuse_uda.training.fitting import fit
+from diffuse_uda.training.generator import denoising_loss, render
+from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.interruption import raise_if_stopped
+from diffuse_uda.types import ModelName, SiteRole, StateDict
+
+AIR = 0.02
+"""Rendered intensities below this are air: a scan's background is exactly zero after normalisation."""
+
+
+def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
+    """Target: label its training scans with the mean of the last global models, and keep how sure they were."""
+    config = work.config
+    cases = examples_of(training_cases(work.site, config.grid, work.state), work.domain)
+    models = [
+        work.model(ModelName.SEGMENTER, kept)
+        for kept in [*work.state.recent_globals(), weights][-config.pseudo_label.num_ensembled_rounds :]
+    ]
+    labelled, sure = [], 0.0
+    for case in cases:
+        raise_if_stopped()
+        probabilities = ensemble_probabilities(
+            [predict_probabilities(model, case.image, config.grid, config.compute) for model in models]
+        )
+        pseudo = pseudo_label(
+            probabilities,
+            keep_largest_component=True,
+            min_fraction=config.pseudo_label.min_component_fraction,
+        )
+        weight = confidence_weight(pseudo.confidence, floor=1.0 / work.num_classes)
+        foreground = case.image > 0
+        sure += float(pseudo.confidence[foreground].mean()) / len(cases)
+        labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
+    work.state.save_examples("pseudo-labelled", labelled)
+    return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
+
+
+def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
+    """Both: steps of the denoiser on (image, label map); every pair is flipped and deformed by one field."""
+    config = work.config
+    examples = _conditioned_examples(work)
+    denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
+    draw = work.generator("batch")
+
+    def loss_at(_step: int) -> Tensor:
+        batch = _diffusion_batch(work, examples, draw)
+        with autocast(work.device, config.compute):
+            return denoising_loss(denoiser, batch, config.diffusion, draw)
+
+    result = fit(
+        denoiser,
+        loss_at,
+        work.plan(config.diffuse),
+        optimizer_state=work.state.load_optimizer(work.order.phase) if work.order.server_round > 1 else None,
+        weight_decay=0.0,
+    )
+    work.state.save_optimizer(work.order.phase, result.optimizer_state)
+    return trained(denoiser, len(examples), {"loss": result.mean_loss})
+
+
+def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
+    """Source: its label maps in every target's look; target: its pseudo-labels in its own. The pairs stay here."""
+    denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
+    label_maps = [_label_map_of(example) for example in _conditioned_examples(work)]
+    if work.site.role is SiteRole.SOURCE:
+        wanted = list(range(1, len(work.order.domains)))
+    else:
+        wanted = [work.domain]
+    pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise")))
+    work.state.save_examples("synthetic", pairs)
+    if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
+        looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
+        work.state.save_examples("looks", looks)
+    return SiteReply(num_examples=len(pairs), metrics={"pairs": float(len(pairs))})
+
+
+def _conditioned_examples(work: Workplace) -> list[Example]:
+    """Exact labels at the source, pseudo-labels with their confidence at a target."""
+    if work.site.role is SiteRole.SOURCE:
+        return examples_of(training_cases(work.site, work.config.grid, work.state), work.domain)
+    return work.state.load_examples("pseudo-labelled")
+
+
+def _diffusion_batch(work: Workplace, examples: list[Example], draw: torch.Generator) -> Batch:
+    size, floor = work.config.diffuse.batch_size, work.config.diffuse.confidence_floor
+    batch = draw_batch(examples, size, work.config.grid.patch_size, draw, work.device)
+    images, label_map, weight = random_flip([batch.images, batch.label_map, batch.voxel_weight], draw)
+    if work.config.diffuse.deform:
+        i, j, k = images.shape[2:]
+        field = random_deformation(size, (i, j, k), draw, device=work.device)
+        images, weight = deform_image(images, field), deform_image(weight, field)
+        label_map = deform_label_map(label_map, field)
+    return Batch(
+        images=images, label_map=label_map, voxel_weight=floor + (1.0 - floor) * weight, domains=batch.domains
+    )
+
+
+def _rendered(
+    work: Workplace, denoiser: Denoiser, label_maps: list[Tensor], domains: list[int], draw: torch.Generator
+) -> Iterator[Example]:
+    """Render every label map in every wanted look, as often as the study says, in batches."""
+    config = work.config.synthesise
+    jobs = [
+        (label_map, domain)
+        for domain in domains
+        for _ in range(config.num_samples_per_label_map)
+        for label_map in label_maps
+    ]
+    for start in range(0, len(jobs), config.batch_size):
+        raise_if_stopped()
+        chosen = jobs[start : start + config.batch_size]
+        examples = [Example(image=label_map.float(), label_map=label_map) for label_map, _ in chosen]
+        # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
+        crops = [draw_batch([one], 1, work.config.grid.patch_size, draw, work.device).label_map for one in examples]
+        label_map = torch.cat(crops)
+        (label_map,) = random_flip([label_map], draw)
+        if config.deform:
+            i, j, k = label_map.shape[2:]
+            field = random_deformation(len(chosen), (i, j, k), draw, device=work.device)
+            label_map = deform_label_map(label_map, field)
+        domain_index = torch.tensor([domain for _, domain in chosen], device=work.device)
+        with autocast(work.device, work.config.compute):
+            images = render(denoiser, label_map, domain_index, work.config.diffusion, draw).float().cpu()
+        images = torch.where(images < AIR, 0.0, images)
+        for image, rendered_map, (_, domain) in zip(images, label_map.cpu(), chosen, strict=True):
+            yield Example(image=image, label_map=rendered_map, domain=domain)
+
+
+def _label_map_of(example: Example) -> Tensor:
+    return cast("Tensor", example.label_map)

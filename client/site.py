@@ -1,0 +1,68 @@
+"""A site: who it is, where its data are, where its private work goes. All of it is the site's own node-config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffuse_uda.errors import ConfigError
+from diffuse_uda.types import Scalar, SiteRole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """One hospital taking part, as its own machine describes it."""
+
+    site_id: str
+    role: SiteRole
+    data_dir: Path
+    """Folder in the nnU-Net layout; only read."""
+    workspace: Path
+    """Folder for what stays: prepared cases, teacher, pseudo-labels, synthetic pairs, predictions."""
+    allow_style_blocks: bool = False
+    """The site's own word on publishing a mean amplitude block; the study's alone is not enough."""
+    num_threads: int | None = None
+    """Threads on this machine; None leaves it to the study's configuration."""
+    evaluation_part: str = "all"
+    """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
+
+
+def open_site(node_config: Mapping[str, Scalar]) -> Site:
+    """Read a site from Flower's node-config (`site-id`, `role`, `data-dir`, `workspace`, ...).
+
+    Raises:
+        ConfigError: If a key is missing, unknown, or has a value that means nothing.
+    """
+    known = {
+        "site-id",
+        "role",
+        "data-dir",
+        "workspace",
+        "allow-style-blocks",
+        "num-threads",
+        "evaluation-part",
+        "partition-id",
+        "num-partitions",
+    }
+    if unknown := sorted(node_config.keys() - known):
+        msg = f"unknown node-config keys {unknown}; known: {sorted(known)}"
+        raise ConfigError(msg)
+    if missing := sorted({"site-id", "role", "data-dir", "workspace"} - node_config.keys()):
+        msg = f"node-config lacks {missing}; start the site with --node-config 'site-id=\"leeds\" role=\"target\" ...'"
+        raise ConfigError(msg)
+    try:
+        role = SiteRole(str(node_config["role"]))
+    except ValueError:
+        msg = f"node-config role: found {node_config['role']!r}; wanted one of {[role.value for role in SiteRole]}"
+        raise ConfigError(msg) from None
+    num_threads = node_config.get("num-threads")
+    return Site(
+        site_id=str(node_config["site-id"]),
+        role=role,
+        data_dir=Path(str(node_config["data-dir"])),
+        workspace=Path(str(node_config["workspace"])),
+        allow_style_blocks=bool(node_config.get("allow-style-blocks", False)),
+        num_threads=None if num_threads is None else int(num_threads),
+        evaluation_part=str(node_config.get("evaluation-part", "all")),
+    )

@@ -1,0 +1,61 @@
+"""One round of work at one site: from an order to a reply, free of any transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+
+from client import evaluation_task, generation_tasks, segmentation_tasks
+from client.cases import training_cases
+from client.site import Site
+from client.site_state import SiteState
+from client.workplace import Workplace, open_workplace
+from diffuse_uda.algorithms.appearance import mean_style_block, style_block
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.formats.nnunet import evaluation_cases, read_centre
+from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.types import SiteRole, StateDict
+
+TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
+    Task.WARM_UP: segmentation_tasks.warm_up,
+    Task.ADAPT_SOURCE: segmentation_tasks.adapt_source,
+    Task.ADAPT_TARGET: segmentation_tasks.adapt_target,
+    Task.PSEUDO_LABEL: generation_tasks.label_scans,
+    Task.DIFFUSE: generation_tasks.diffuse,
+    Task.SYNTHESISE: generation_tasks.synthesise,
+    Task.REFINE_SOURCE: segmentation_tasks.refine_source,
+    Task.REFINE_TARGET: segmentation_tasks.refine_target,
+    Task.EVALUATE: evaluation_task.evaluate,
+}
+
+
+def introduce(site: Site, config: StudyConfig) -> SiteCard:
+    """Say who this site is and what it could contribute; a style block only if study and site both allow it."""
+    centre = read_centre(site.data_dir, site.site_id)
+    is_source = site.role is SiteRole.SOURCE
+    block = None
+    if config.exchange.allow_style_blocks and site.allow_style_blocks:
+        cases = training_cases(site, config.grid, SiteState(site.workspace / "state"))
+        blocks = [style_block(case.image[None], segmentation_tasks.LARGEST_HALF_WIDTH) for case in cases]
+        block = mean_style_block(torch.cat(blocks))
+    return SiteCard(
+        site_id=site.site_id,
+        role=site.role,
+        num_cases=len(centre.train),
+        label_names=tuple(centre.label_names[value] for value in sorted(centre.label_names)) if is_source else (),
+        num_test_cases=sum(
+            case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part)
+        ),
+        style_block=block,
+    )
+
+
+def run_task(site: Site, config: StudyConfig, order: WorkOrder, weights: StateDict) -> SiteReply:
+    """Carry out one order; the seconds it took are added to the scalars."""
+    started = time.monotonic()
+    reply = TASKS[order.task](open_workplace(site, config, order), weights)
+    return replace(reply, metrics={**reply.metrics, "seconds": time.monotonic() - started})

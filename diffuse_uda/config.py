@@ -1,0 +1,377 @@
+"""A study, described once: frozen, validated, unknown keys refused.
+
+Configuration is Python; TOML files and Flower's flat run-config only select a preset and override single keys.
+Flat keys are kebab-case and dotted (`adapt.num-rounds`); values that are no scalars travel as JSON text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from diffuse_uda.errors import ConfigError
+from diffuse_uda.types import Scalar
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    """Base of every section: immutable, and a misspelt key is an error instead of a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StyleProvider(StrEnum):
+    """Where the other domain's look comes from during adaptation."""
+
+    NONE = "none"
+    """Random convolution and random amplitudes: needs nothing from anybody."""
+    SYNTHETIC = "synthetic"
+    """Amplitudes mined at the site from images it rendered itself with the received generator."""
+    MEAN_BLOCK = "mean-block"
+    """Every site publishes one mean amplitude block; has to be allowed by the exchange policy."""
+
+
+class GridConfig(_Section):
+    """The grid every site resamples to before training."""
+
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (4.0, 4.0, 4.0)
+    """Millimetres between voxel centres along i, j and k (RAS+)."""
+    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt] = (40, 48, 40)
+    """Voxels of one training crop; smaller scans are padded with zeros, larger ones are cropped at random."""
+    window_overlap: Fraction = 0.5
+    """Overlap of neighbouring windows when a scan is larger than one patch."""
+
+
+class SegmenterConfig(_Section):
+    """The network that labels voxels."""
+
+    kind: Literal["residual-unet", "segresnet"] = "residual-unet"
+    """`segresnet` is the paper's; the residual U-Net reaches the same Dice in a fraction of a CPU's time."""
+    stem: Literal[1, 2] = 1
+    """2 works on 2x2x2 space-to-depth blocks."""
+    channels: tuple[PositiveInt, ...] = (12, 24, 48, 96)
+    """Channels of every level of the residual U-Net; the first one is SegResNet's `init_filters`."""
+    num_res_units: PositiveInt = 1
+    """Residual U-Net only: convolutions in a residual block."""
+    blocks_down: tuple[PositiveInt, ...] = (1, 2, 2, 4)
+    """SegResNet only: residual blocks a level on the way down."""
+    blocks_up: tuple[PositiveInt, ...] = (1, 1, 1)
+    """SegResNet only: residual blocks a level on the way up."""
+    num_groups: PositiveInt = 8
+    """SegResNet only: groups of GroupNorm (no running statistics, so nothing about intensities is averaged)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def num_levels(self) -> int:
+        """Resolutions the network works at."""
+        return len(self.blocks_down) if self.kind == "segresnet" else len(self.channels)
+
+
+class DenoiserConfig(_Section):
+    """The diffusion network, conditioned on the label map and on the domain."""
+
+    stem: Literal[1, 2] = 2
+    channels: tuple[PositiveInt, ...] = (16, 32, 64)
+    num_res_blocks: PositiveInt = 1
+    attention_levels: tuple[bool, ...] = (False, False, False)
+    num_groups: PositiveInt = 8
+    domain_conditioning: bool = True
+    """False leaves the centre's embedding out (an ablation: one look for everybody)."""
+    max_domains: PositiveInt = 8
+    """Rows of the domain table: one for every site that may ever join."""
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> DenoiserConfig:
+        if len(self.attention_levels) != len(self.channels):
+            msg = f"attention-levels has {len(self.attention_levels)} entries, channels has {len(self.channels)}"
+            raise ValueError(msg)
+        return self
+
+
+class DiffusionConfig(_Section):
+    """Noising, training target and sampler."""
+
+    recipe: Literal["rectified-flow", "ddpm"] = "rectified-flow"
+    """`rectified-flow`: L2 on the velocity, Euler steps. `ddpm`: the paper's epsilon-prediction, L1, ancestral steps."""
+    num_train_timesteps: PositiveInt = 250
+    """Steps of the DDPM noise schedule (cosine); unused by the rectified flow."""
+    num_inference_steps: PositiveInt = 12
+    """Euler steps of the rectified flow; the DDPM always takes `num_train_timesteps`."""
+
+
+class FitConfig(_Section):
+    """How long and how one model is fitted at a site, round after round."""
+
+    num_rounds: NonNegativeInt = 1
+    num_local_steps: PositiveInt = 50
+    """Optimiser steps of one site in one round; every site does the same work."""
+    batch_size: PositiveInt = 2
+    learning_rate: PositiveFloat = 2e-3
+    source_weight: Fraction = 0.5
+    """Share of the source in the average, fixed: consistency alone can collapse; the targets share the rest by cases."""
+
+
+class AdaptConfig(FitConfig):
+    """Federated ASC / ASC+ rounds (arXiv:2310.14172, 2408.05985)."""
+
+    lambda_max: PositiveFloat = 200.0
+    """Weight of the consistency term at the end of the ramp."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    teacher_round_decay: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How much of last round's teacher a target keeps when new global weights arrive."""
+    cut_mix: bool = True
+    """False switches the structure consistency off (an ablation)."""
+
+
+class DiffuseConfig(FitConfig):
+    """Federated rounds on the denoiser."""
+
+    confidence_floor: Fraction = 0.2
+    """Weight of the least certain voxel in the diffusion loss; 1 ignores the uncertainty."""
+    deform: bool = True
+    server_ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the old average that the server's running mean over rounds keeps; the mean is what renders."""
+
+
+class PseudoLabelConfig(_Section):
+    """How a target labels its own scans."""
+
+    num_ensembled_rounds: PositiveInt = 3
+    """Last global models whose softmax is averaged."""
+    min_component_fraction: Fraction = 0.2
+    """Components smaller than this share of a class's largest one are dropped; 1 keeps only the largest."""
+
+
+class SynthesiseConfig(_Section):
+    """How many pairs the generator renders."""
+
+    num_samples_per_label_map: PositiveInt = 1
+    """Renderings of every label map in every target's style (at the source), or in its own (at a target)."""
+    batch_size: PositiveInt = 4
+    deform: bool = True
+
+
+class RefineConfig(FitConfig):
+    """Federated retraining on real and synthetic pairs."""
+
+    lambda_max: PositiveFloat = 20.0
+    """Weight of the targets' consistency: small, the stage is nearly supervised."""
+    synthetic_fraction: Fraction = 0.5
+    """Share of synthetic pairs in the source's supervised batches."""
+
+
+class StyleConfig(_Section):
+    """Where appearance alignment takes the other domain's look from."""
+
+    provider: StyleProvider = StyleProvider.NONE
+    window: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """FDA window L of ASC; ASC+ adapts it to the distance of the histograms."""
+
+
+class ExchangeConfig(_Section):
+    """What this study asks to exchange. A site's own policy may allow less, never more."""
+
+    allow_style_blocks: bool = False
+    """Whether a site may publish one mean amplitude block (needed by the style provider `mean-block`)."""
+    max_message_bytes: PositiveInt = 2_000_000_000
+    min_cases_for_statistics: PositiveInt = 3
+    """Scores over fewer cases than this never leave a site."""
+
+
+class FederationConfig(_Section):
+    """Who has to answer, and for how long the server waits."""
+
+    min_targets: PositiveInt = 1
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the asked targets that must reply in a round; the source always must where it is asked."""
+    join_timeout_s: PositiveFloat = 600.0
+    round_timeout_s: PositiveFloat = 6 * 3600.0
+
+
+class ComputeConfig(_Section):
+    """How a site uses its machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: bool = True
+    """bf16 autocast on a GPU; a CPU always computes in float32."""
+    compile: bool = False
+    activation_checkpointing: bool = False
+    num_threads: NonNegativeInt = 0
+    """Threads of one site's computations on a CPU; 0 takes every core."""
+
+
+class StudyConfig(_Section):
+    """One configuration of a method, its sites' grid, budgets and exchange policy."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "study"
+    preset: Literal["small", "paper"] = "small"
+    method: Literal["source-only", "asc", "asc-plus", "diffuse-uda"] = "diffuse-uda"
+    seed: NonNegativeInt = 0
+    num_passes: Annotated[int, Field(ge=1, le=4)] = 1
+    """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
+    grid: GridConfig = GridConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    style: StyleConfig = StyleConfig()
+    warm_up: FitConfig = FitConfig()
+    adapt: AdaptConfig = AdaptConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    diffuse: DiffuseConfig = DiffuseConfig()
+    synthesise: SynthesiseConfig = SynthesiseConfig()
+    refine: RefineConfig = RefineConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+    federation: FederationConfig = FederationConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> StudyConfig:
+        if self.style.provider is StyleProvider.MEAN_BLOCK and not self.exchange.allow_style_blocks:
+            msg = "style.provider = mean-block needs exchange.allow-style-blocks = true: a block is not a weight"
+            raise ValueError(msg)
+        levels = {
+            "segmenter": self.segmenter.stem * 2 ** (self.segmenter.num_levels - 1),
+            "denoiser": self.denoiser.stem * 2 ** (len(self.denoiser.channels) - 1),
+        }
+        for network, factor in levels.items():
+            if any(size % factor for size in self.grid.patch_size):
+                msg = f"grid.patch-size {self.grid.patch_size} is not a multiple of {factor}, which the {network} needs"
+                raise ValueError(msg)
+        return self
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """Flatten to dotted kebab-case keys with scalar values, as Flower's run-config wants them."""
+        flat: dict[str, Scalar] = {}
+        _flatten(self.model_dump(mode="json"), "", flat)
+        return flat
+
+    @classmethod
+    def from_flat(cls, run_config: Mapping[str, Scalar]) -> StudyConfig:
+        """Build a study from flat overrides on top of the preset they name.
+
+        Args:
+            run_config: Dotted kebab-case keys; `preset` chooses the base, the rest overrides it.
+
+        Raises:
+            ConfigError: For an unknown key (the nearest known one is named), a wrong type or value.
+        """
+        overrides = {key: value for key, value in run_config.items() if key != "preset"}
+        base = preset(str(run_config.get("preset", "small"))).to_flat()
+        if unknown := sorted(overrides.keys() - base.keys()):
+            hints = [f"{key!r} (did you mean {_nearest(key, base)!r}?)" for key in unknown]
+            msg = f"unknown configuration keys: {', '.join(hints)}; `diffuse-uda config` lists all"
+            raise ConfigError(msg)
+        nested: dict[str, Any] = {}
+        for key, value in {**base, **overrides}.items():
+            node = nested
+            *sections, leaf = key.replace("-", "_").split(".")
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[leaf] = _parse(key, value, base[key])
+        return validated(nested)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> StudyConfig:
+        """Read a study file: `preset = "small"` and the keys it overrides.
+
+        Raises:
+            ConfigError: If the file is missing, is no TOML, or holds unknown keys or wrong values.
+        """
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            msg = f"cannot read the study file {path}: {error}"
+            raise ConfigError(msg) from error
+        flat: dict[str, Scalar] = {}
+        _flatten(tables, "", flat)
+        return cls.from_flat(flat)
+
+
+def validated(values: Mapping[str, Any]) -> StudyConfig:
+    """Build a study from nested snake_case values; say which key was wrong, what was found and what was wanted."""
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part).replace('_', '-') for part in item['loc']) or 'study'}: "
+            f"found {item['input']!r}; {item['msg']}"
+            if item["loc"]
+            else item["msg"]
+            for item in error.errors(include_url=False)
+        ]
+        msg = "the study cannot be run:\n  " + "\n  ".join(lines)
+        raise ConfigError(msg) from None
+
+
+def preset(name: str) -> StudyConfig:
+    """One of the configurations to start from.
+
+    `small` runs whole volumes of 40 x 48 x 40 voxels on two CPU cores; `paper` holds the sizes of arXiv:2408.05985
+    (SegResNet of 18.8 M parameters, 128^3 voxels) for one 80 GB GPU a site.
+
+    Raises:
+        ConfigError: If there is no such preset.
+    """
+    if name == "small":
+        return StudyConfig()
+    if name == "paper":
+        return _paper()
+    msg = f"unknown preset {name!r}; known: 'small', 'paper'"
+    raise ConfigError(msg)
+
+
+def _paper() -> StudyConfig:
+    return StudyConfig(
+        preset="paper",
+        grid=GridConfig(spacing_mm=(1.0, 1.0, 1.0), patch_size=(128, 128, 128)),
+        segmenter=SegmenterConfig(kind="segresnet", channels=(32,)),
+        denoiser=DenoiserConfig(
+            stem=2, channels=(64, 128, 192, 256), attention_levels=(False, False, False, True)
+        ),
+        diffusion=DiffusionConfig(num_inference_steps=30),
+        warm_up=FitConfig(num_rounds=10, num_local_steps=500, batch_size=2, learning_rate=2e-3),
+        adapt=AdaptConfig(num_rounds=50, num_local_steps=100, batch_size=2, learning_rate=2e-3),
+        diffuse=DiffuseConfig(
+            num_rounds=100, num_local_steps=500, batch_size=4, learning_rate=1e-4, server_ema_decay=0.8
+        ),
+        synthesise=SynthesiseConfig(num_samples_per_label_map=4),
+        refine=RefineConfig(num_rounds=15, num_local_steps=100, batch_size=2, learning_rate=1e-4),
+    )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str, flat: dict[str, Scalar]) -> None:
+    for key, value in values.items():
+        name = f"{prefix}{key.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            _flatten(value, f"{name}.", flat)
+        else:
+            flat[name] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+
+
+def _parse(key: str, value: Scalar, like: Scalar) -> Any:  # noqa: ANN401 - pydantic checks the parsed value
+    """Undo `_flatten` for one value; a number given as text is an error, not a guess."""
+    if isinstance(like, str) and like.startswith("["):
+        try:
+            return json.loads(str(value))
+        except json.JSONDecodeError as error:
+            msg = f"{key}: found {value!r}; wanted a JSON list such as {like}"
+            raise ConfigError(msg) from error
+    if isinstance(value, str) and not isinstance(like, str):
+        msg = f"{key}: found the text {value!r}; wanted a {type(like).__name__} such as {like}"
+        raise ConfigError(msg)
+    return value
+
+
+def _nearest(key: str, known: Mapping[str, Scalar]) -> str:
+    return (difflib.get_close_matches(key, known, n=1, cutoff=0.0) or ["-"])[0]

@@ -1,0 +1,1 @@
+"""Folder layouts in which a centre may keep its scans."""

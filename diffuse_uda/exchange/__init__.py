@@ -1,0 +1,1 @@
+"""What crosses the wall of a site: orders in, weights and a few scalars out."""

@@ -1,0 +1,58 @@
+"""What a site says when it fails: which task and which kind of error, and not one word of the error itself."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffuse_uda import errors
+from diffuse_uda.errors import InputError, SiteTaskError
+
+logger = logging.getLogger(__name__)
+
+_RULE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,7}")
+"""A rule is a word of ours such as `label-outside-map`; anything else is not repeated."""
+
+
+@contextmanager
+def sealed(task: str) -> Iterator[None]:
+    """Keep an exception's words at the site: Flower sends `str(exception)` to the server, and a path names a patient.
+
+    The whole error goes to the site's log. What is raised instead names the task and a kind of error that this
+    project or Python defines; for refused input, the identifiers of the broken rules. KeyboardInterrupt and SystemExit
+    pass, they carry nothing.
+
+    Args:
+        task: Name of the task, chosen by the program.
+
+    Raises:
+        SiteTaskError: If the block raised an `Exception`; without cause, so that no report repeats it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError):
+            logger.error("task %s refused its input: %s", task, error)  # noqa: TRY400 - findings need no traceback
+        else:
+            logger.exception("task %s failed", task)
+        msg = f"{task} failed: {_kind(error)}; the reason is in this site's log"
+        raise SiteTaskError(msg) from None
+
+
+def _kind(error: Exception) -> str:
+    """Name the nearest public class of an error, and the broken rules of refused input.
+
+    A class can be made at run time with any name, hence the way up to one that this project or Python defines.
+    """
+    known = next(base for base in type(error).__mro__ if _is_public(base))
+    if isinstance(error, InputError):
+        rules = sorted({finding.rule if _RULE.fullmatch(finding.rule) else "other" for finding in error.findings})
+        return f"{known.__name__} [{', '.join(rules)}]"
+    return known.__name__
+
+
+def _is_public(kind: type) -> bool:
+    return any(getattr(module, kind.__name__, None) is kind for module in (builtins, errors))

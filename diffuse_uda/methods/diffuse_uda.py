@@ -1,0 +1,64 @@
+"""Diffuse-UDA, federated (arXiv:2408.05985).
+
+    ASC+                      every phase of ASC+, hence its row for nothing
+    repeat num_passes times:
+      pseudo-label            targets: mean softmax of the last global models, argmax, small components removed
+      diffuse                 source: (image, label); targets: (image, pseudo-label); average the denoiser
+      synthesise              source: its deformed labels in every target's style; targets: theirs in their own
+      refine                  source: real + synthetic pairs; targets: synthetic pairs + consistency; average
+      evaluate
+"""
+
+from __future__ import annotations
+
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.methods import asc_plus
+from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task, evaluation
+from diffuse_uda.types import ModelName, SiteRole
+
+
+def _generator_pass(config: StudyConfig, pass_index: int) -> tuple[Phase, ...]:
+    return (
+        Phase(
+            name=PhaseName.PSEUDO_LABEL,
+            model=ModelName.SEGMENTER,
+            tasks={SiteRole.TARGET: Task.PSEUDO_LABEL},
+            exchange=Exchange.NOTHING,
+            num_rounds=1,
+            pass_index=pass_index,
+        ),
+        Phase(
+            name=PhaseName.DIFFUSE,
+            model=ModelName.DENOISER,
+            tasks={SiteRole.SOURCE: Task.DIFFUSE, SiteRole.TARGET: Task.DIFFUSE},
+            exchange=Exchange.WEIGHTS,
+            num_rounds=config.diffuse.num_rounds,
+            pass_index=pass_index,
+        ),
+        Phase(
+            name=PhaseName.SYNTHESISE,
+            model=ModelName.DENOISER,
+            tasks={SiteRole.SOURCE: Task.SYNTHESISE, SiteRole.TARGET: Task.SYNTHESISE},
+            exchange=Exchange.NOTHING,
+            num_rounds=1,
+            pass_index=pass_index,
+        ),
+        Phase(
+            name=PhaseName.REFINE,
+            model=ModelName.SEGMENTER,
+            tasks={SiteRole.SOURCE: Task.REFINE_SOURCE, SiteRole.TARGET: Task.REFINE_TARGET},
+            exchange=Exchange.WEIGHTS,
+            num_rounds=config.refine.num_rounds,
+            pass_index=pass_index,
+        ),
+    )
+
+
+def build(config: StudyConfig) -> Method:
+    """Declare Diffuse-UDA with `config.num_passes` passes; an early pass is reported as `diffuse-uda-pass-<n>`."""
+    phases = asc_plus.build(config).phases
+    for index in range(config.num_passes):
+        is_last = index == config.num_passes - 1
+        row = "diffuse-uda" if is_last else f"diffuse-uda-pass-{index + 1}"
+        phases += (*_generator_pass(config, index), evaluation(row, pass_index=index))
+    return Method(name="diffuse-uda", phases=phases, adapt=asc_plus.VARIANT)

@@ -1,0 +1,71 @@
+"""The diffusion network: conditioned on the label map and on the domain (whose scanner to look like)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from monai.networks.nets import DiffusionModelUNet
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from diffuse_uda.config import DenoiserConfig
+from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
+
+
+def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) -> Float[Tensor, "batch klass i j k"]:
+    """One-hot foreground channels in {-1, 1}, the condition of Med-DDPM (arXiv:2305.18453); background is all -1."""
+    one_hot = functional.one_hot(label_map[:, 0].long(), num_classes).movedim(-1, 1)[:, 1:]
+    return one_hot.to(torch.float32) * 2 - 1
+
+
+class Denoiser(nn.Module):
+    """Predicts the velocity or the noise of a volume, given its label map, the time and the domain.
+
+    The domain is one row of an embedding table that is added to the time embedding (MONAI's class embedding), so one
+    averaged network renders every site's look and the look is chosen when sampling.
+    """
+
+    def __init__(self, config: DenoiserConfig, num_classes: int) -> None:
+        """Build the network; sizes come from `config`, `num_classes` counts the background."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.domain_conditioning = config.domain_conditioning
+        self.activation_checkpointing = False
+        blocks = NUM_POSITIONS if config.stem == 2 else 1
+        network = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=num_classes * blocks,  # one noisy channel and num_classes - 1 label channels
+            out_channels=blocks,
+            num_res_blocks=config.num_res_blocks,
+            channels=config.channels,
+            attention_levels=config.attention_levels,
+            norm_num_groups=config.num_groups,
+            num_head_channels=config.num_groups * 2,
+            num_class_embeds=config.max_domains if config.domain_conditioning else None,
+            use_flash_attention=True,
+        )
+        self.network = BlockwiseNetwork(network) if config.stem == 2 else network
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "batch 1 i j k"],
+        timesteps: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch klass i j k"],
+        domains: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch 1 i j k"]:
+        """Predict velocity or noise.
+
+        Args:
+            noisy: x_t; clean images are scaled to [-1, 1].
+            timesteps: On the scale 0 to 1000 that the sinusoidal embedding expects.
+            condition: `label_channels` of the label map.
+            domains: Index of the site to look like.
+        """
+        inputs = torch.cat([noisy, condition], dim=1)
+        named = {"class_labels": domains} if self.domain_conditioning else {}
+        if self.activation_checkpointing and self.training:
+            output: Tensor = checkpoint(self.network, inputs, timesteps, use_reentrant=False, **named)
+            return output
+        output = self.network(inputs, timesteps, **named)
+        return output

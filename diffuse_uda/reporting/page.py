@@ -1,0 +1,220 @@
+"""`report.html`: one page that needs nothing but a browser, for somebody who reads scans and not logs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.reporting.charts import render_curves, render_dice_chart
+from diffuse_uda.reporting.headline import compose_headline
+from diffuse_uda.reporting.history_view import RoundRecord, loss_curves
+from diffuse_uda.reporting.overlays import render_case
+from diffuse_uda.reporting.pairs import render_pairs
+from diffuse_uda.reporting.rows import headline_row, row_name
+from diffuse_uda.reporting.views import CaseView, PairsOfTarget, worst_first
+from diffuse_uda.types import Scalar
+
+MAX_FIGURE_BYTES = 3_000_000
+"""Scans and pairs stop being added beyond this: encoded, the whole page stays below 5 MB."""
+MAX_CASES = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyListing:
+    """What the exchange policy allowed to leave a site in this study."""
+
+    tensors: Mapping[str, Sequence[str]]
+    """Names of the tensors by model."""
+    scalars: Sequence[str]
+    """Names of counts, losses and mean scores."""
+    style_blocks: bool = False
+    """Whether each site published one mean amplitude block."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ReportInputs:
+    """Everything a report is made of."""
+
+    title: str
+    results: Mapping[str, Any]
+    """As `results.build_results` makes them."""
+    label_names: Sequence[str]
+    """Classes, background first."""
+    config: Mapping[str, Scalar]
+    """The study as flat keys (`StudyConfig.to_flat`)."""
+    history: Sequence[RoundRecord]
+    policy: PolicyListing
+    cases: Sequence[CaseView] = ()
+    """Held-out scans to show, in any order: the worst come first."""
+    pairs: Sequence[PairsOfTarget] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A figure inside the page."""
+
+    source: str
+    """A `data:` address."""
+    alt: str
+    caption: str
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Make the page. The same inputs give the same text.
+
+    Returns:
+        HTML that loads nothing: style inline, pictures as `data:` addresses, and a content security policy that would forbid
+        anything else.
+    """
+    results = inputs.results
+    budget = _Budget(MAX_FIGURE_BYTES)
+    row = headline_row(results["rows"])
+    cases = worst_first(list(inputs.cases))
+    shown_cases = list(budget.take(_case_pictures(cases[:MAX_CASES], inputs.label_names)))
+    shown_pairs = list(budget.take(_pair_pictures(inputs.pairs, inputs.label_names)))
+    return _template_environment().get_template("report.html.j2").render(
+        title=inputs.title,
+        results=results,
+        headline=compose_headline(results),
+        headline_row=row,
+        structures=_structure_tables(results),
+        dice_chart=_dice_chart(results),
+        cases=shown_cases,
+        num_cases=len(cases),
+        pairs=shown_pairs,
+        curves=_curves(inputs),
+        policy=inputs.policy,
+        config=inputs.config,
+    )
+
+
+def write_report(path: Path, html: str) -> None:
+    """Write the page: the whole file appears at once or not at all."""
+    with replaced_atomically(path) as part:
+        part.write_text(html, encoding="utf-8")
+
+
+def _template_environment() -> Environment:
+    # Site names and labels come from other people's files: everything is escaped.
+    environment = Environment(
+        loader=PackageLoader("diffuse_uda.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "dice": lambda value: _number(value, ".3f"),
+        "mm": lambda value: _number(value, ".1f"),
+        "share": lambda value: _number(value, ".0%"),
+        "bytes": _bytes_text,
+        "duration": _duration_text,
+        "row_name": row_name,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _number(value: float | None, form: str) -> str:
+    return "\N{EN DASH}" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _bytes_text(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
+
+
+def _duration_text(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+class _Budget:
+    """Counts the bytes of the figures and closes the door when they are spent."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+
+    def take(self, pictures: Iterator[tuple[bytes, Picture]]) -> Iterator[Picture]:
+        """Pass pictures on while there is room; what comes later is not even drawn."""
+        while self._left > 0 and (drawn := next(pictures, None)) is not None:
+            self._left -= len(drawn[0])
+            yield drawn[1]
+
+
+def _data_address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _case_pictures(cases: Sequence[CaseView], label_names: Sequence[str]) -> Iterator[tuple[bytes, Picture]]:
+    for case in cases:
+        content = render_case(case, label_names)
+        scores = ", ".join(f"{row_name(row)} {_number(case.dice.get(row), '.3f')}" for row in case.predictions)
+        yield (
+            content,
+            Picture(
+                source=_data_address(content, "png"),
+                alt=f"Axial, coronal and sagittal plane of {case.case_id} at {case.site_id}; Dice: {scores or 'none'}",
+                caption=f"{case.site_id}, {case.case_id}",
+            ),
+        )
+
+
+def _pair_pictures(pairs: Sequence[PairsOfTarget], label_names: Sequence[str]) -> Iterator[tuple[bytes, Picture]]:
+    for target in pairs:
+        if target.real or target.synthetic:
+            content = render_pairs(target, label_names)
+            yield (
+                content,
+                Picture(
+                    source=_data_address(content, "png"),
+                    alt=f"{len(target.real)} real scans and {len(target.synthetic)} synthetic pairs, {target.site_id}",
+                    caption=target.site_id,
+                ),
+            )
+
+
+def _dice_chart(results: Mapping[str, Any]) -> Picture | None:
+    lines = [line for table in results["targets"].values() for line in table.values()]
+    if all(line["dice"] is None for line in lines):
+        return None
+    return Picture(
+        source=_data_address(render_dice_chart(results["targets"], results["rows"]), "svg+xml"),
+        alt="Dice of every method at every target; the numbers are in the table above",
+        caption="",
+    )
+
+
+def _curves(inputs: ReportInputs) -> Picture | None:
+    if not (curves := loss_curves(inputs.history)):
+        return None
+    return Picture(
+        source=_data_address(render_curves(curves, list(inputs.results["sites"])), "svg+xml"),
+        alt=f"Loss over the rounds of {', '.join(curves)}",
+        caption="",
+    )
+
+
+def _structure_tables(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Turn `targets.<site>.<row>.structures.<name>` into site, structure, row: the way the table is read."""
+    return {
+        site_id: {
+            name: {row: line["structures"].get(name) for row, line in table.items()}
+            for name in dict.fromkeys(name for line in table.values() for name in line["structures"])
+        }
+        for site_id, table in results["targets"].items()
+        if table
+    }

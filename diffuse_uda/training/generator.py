@@ -1,0 +1,89 @@
+"""Training loss and rendering of the denoiser, for the recipe of the study."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffuse_uda.algorithms.diffusion import (
+    add_noise,
+    cosine_alphas_cumprod,
+    flow_noisy,
+    flow_target,
+    random_timesteps,
+    stratified_times,
+)
+from diffuse_uda.algorithms.losses import weighted_flow_loss
+from diffuse_uda.algorithms.sampling import sample_ddpm, sample_flow_euler
+from diffuse_uda.config import DiffusionConfig
+from diffuse_uda.models.denoiser import Denoiser, label_channels
+from diffuse_uda.training.batches import Batch
+
+TIME_SCALE = 1000.0
+"""The sinusoidal embedding expects times up to about a thousand."""
+
+
+def denoising_loss(model: Denoiser, batch: Batch, diffusion: DiffusionConfig, generator: torch.Generator) -> Tensor:
+    """Loss of one step of the generator.
+
+    `rectified-flow`: squared error of the velocity x_0 - epsilon (arXiv:2209.03003). `ddpm`: absolute error of epsilon
+    (Ho et al. 2020 with the L1 norm of Med-DDPM). Both weigh every voxel by how much its label is trusted.
+    """
+    clean = batch.images * 2 - 1
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+    condition = label_channels(batch.label_map, model.num_classes)
+    if diffusion.recipe == "rectified-flow":
+        times = stratified_times(len(clean), generator).to(clean.device)
+        prediction = model(flow_noisy(clean, noise, times), times * TIME_SCALE, condition, batch.domains)
+        return weighted_flow_loss(prediction, flow_target(clean, noise), batch.voxel_weight, norm="l2")
+    alphas_cumprod = cosine_alphas_cumprod(diffusion.num_train_timesteps).to(clean.device)
+    timesteps = random_timesteps(len(clean), diffusion.num_train_timesteps, generator).to(clean.device)
+    noisy = add_noise(clean, noise, timesteps, alphas_cumprod)
+    prediction = model(noisy, _scaled(timesteps, diffusion), condition, batch.domains)
+    return weighted_flow_loss(prediction, noise, batch.voxel_weight, norm="l1")
+
+
+@torch.no_grad()
+def render(
+    model: Denoiser,
+    label_map: Int[Tensor, "batch 1 i j k"],
+    domains: Int[Tensor, " batch"],
+    diffusion: DiffusionConfig,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch 1 i j k"]:
+    """Render images of label maps in the look of the given domains.
+
+    Args:
+        model: The denoiser, on the device to use.
+        label_map: What to render, on the same device.
+        domains: Index of the site to look like, one a label map.
+        diffusion: Recipe and steps.
+        generator: CPU generator of the noise.
+
+    Returns:
+        Intensities in [0, 1], on the model's device.
+    """
+    model.eval()
+    condition = label_channels(label_map, model.num_classes)
+    noise = torch.randn(label_map.shape, generator=generator).to(label_map.device)
+    if diffusion.recipe == "rectified-flow":
+        images = sample_flow_euler(
+            lambda noisy, times: cast("Tensor", model(noisy, times * TIME_SCALE, condition, domains)),
+            noise,
+            diffusion.num_inference_steps,
+        )
+    else:
+        images = sample_ddpm(
+            lambda noisy, timesteps: cast("Tensor", model(noisy, _scaled(timesteps, diffusion), condition, domains)),
+            noise,
+            cosine_alphas_cumprod(diffusion.num_train_timesteps).to(label_map.device),
+            generator,
+        )
+    return ((images + 1) / 2).clamp(0.0, 1.0)
+
+
+def _scaled(timesteps: Tensor, diffusion: DiffusionConfig) -> Tensor:
+    return timesteps.to(torch.float32) * (TIME_SCALE / diffusion.num_train_timesteps)

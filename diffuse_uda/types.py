@@ -1,0 +1,44 @@
+"""The vocabulary every package shares: who takes part, which model travels, what an update is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from torch import Tensor
+
+Scalar = bool | int | float | str
+StateDict = dict[str, Tensor]
+"""Named tensors of one model, as `nn.Module.state_dict()` returns them."""
+
+Triple = tuple[int, int, int]
+"""One integer for each voxel axis i, j, k."""
+
+Spacing = tuple[float, float, float]
+"""Millimetres between voxel centres along i, j and k."""
+
+
+class SiteRole(StrEnum):
+    """Which side of the adaptation a site is on."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class ModelName(StrEnum):
+    """The networks that travel between server and sites."""
+
+    SEGMENTER = "segmenter"
+    DENOISER = "denoiser"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightUpdate:
+    """What one site sends after one round of work: weights and a few numbers, never voxels."""
+
+    site_id: str
+    weights: StateDict
+    num_examples: int
+    """Cases (volumes) the site used; the weight in the average."""
+    metrics: Mapping[str, float] = field(default_factory=dict)

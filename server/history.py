@@ -1,0 +1,170 @@
+"""What happened, as data: events while it happens, one JSON line for every finished round."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from diffuse_uda.types import ModelName
+
+logger = logging.getLogger(__name__)
+
+HISTORY_FILE = "history.jsonl"
+
+
+class SiteState(StrEnum):
+    """How a round ended for a site that was asked. Every asked site is in exactly one of these."""
+
+    USED = "used"
+    """Its reply counts."""
+    FAILED = "failed"
+    """It answered with an error; the reason is in its own log."""
+    REJECTED = "rejected"
+    """Its reply was not what was asked for, or would have spoilt the model."""
+    MISSING = "missing"
+    """Nothing came in time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteRecord:
+    """One site's part in one round."""
+
+    state: SiteState
+    seconds: float
+    """From the order to the reply, or to the end of waiting."""
+    reason: str = ""
+    """Why the reply was not used; sealed, so it says no more than the kind of error."""
+    num_examples: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    bytes_sent: int = 0
+    """To the site."""
+    bytes_received: int = 0
+    """From the site."""
+    share: float = 0.0
+    """Weight in the average; 0 where nothing is averaged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundRecord:
+    """One round: who took part, what travelled, how long it took."""
+
+    phase: str
+    """Label of the phase."""
+    row: str
+    """For an evaluation: the method whose scores these are."""
+    model: ModelName
+    server_round: int
+    num_rounds: int
+    num_tensors: int
+    """Tensors of the model that went out."""
+    sites: Mapping[str, SiteRecord]
+    seconds: float
+    seconds_machinery: float
+    """The part of `seconds` in which the server did not wait for a site: packing, checking, averaging."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyStarted:
+    """All sites have joined; the work begins."""
+
+    name: str
+    method: str
+    site_ids: tuple[str, ...]
+    num_rounds: int
+    """Rounds of all phases together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundStarted:
+    """Orders went out."""
+
+    phase: str
+    server_round: int
+    num_rounds: int
+    site_ids: tuple[str, ...]
+    """The sites that were asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteReplied:
+    """One asked site is done, one way or another."""
+
+    phase: str
+    server_round: int
+    site_id: str
+    record: SiteRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundFinished:
+    """A round is over; a phase is over with its last round."""
+
+    record: RoundRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFinished:
+    """Everything is done and written."""
+
+    run_dir: Path
+    seconds: float
+
+
+Event = StudyStarted | RoundStarted | SiteReplied | RoundFinished | StudyFinished
+Listener = Callable[[Event], None]
+
+
+def log_event(event: Event) -> None:
+    """Write the events an operator wants to read into the log: the listener when nobody brings another."""
+    match event:
+        case StudyStarted():
+            sites = ", ".join(event.site_ids)
+            logger.info("study %s: %s with %s, %d rounds", event.name, event.method, sites, event.num_rounds)
+        case RoundFinished(record=record):
+            states = ", ".join(f"{site_id} {site.state.value}" for site_id, site in record.sites.items())
+            position = f"{record.server_round} of {record.num_rounds}"
+            logger.info("%s, round %s: %s in %.1f s", record.phase, position, states, record.seconds)
+        case StudyFinished():
+            logger.info("done after %.0f s; everything is in %s", event.seconds, event.run_dir)
+        case _:
+            pass
+
+
+def append_record(folder: Path, record: RoundRecord) -> None:
+    """Add a round to `history.jsonl` and wait until it is on the disk.
+
+    A crash can leave half a line at the end; `read_history` passes over it, and the next record starts a new line.
+    """
+    line = json.dumps(asdict(record), allow_nan=False)
+    with (folder / HISTORY_FILE).open("ab+") as file:
+        if file.tell() and not _ends_with_newline(file.name):
+            line = f"\n{line}"
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """All complete rounds of a run, as the fields of `RoundRecord`; empty if there are none yet."""
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            logger.warning("%s holds an incomplete line; a run was cut off while it was written", path)
+    return records
+
+
+def _ends_with_newline(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
