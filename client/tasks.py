@@ -15,7 +15,8 @@ from client.site_state import SiteState
 from client.workplace import Workplace, open_workplace
 from diffuse_uda.algorithms.appearance import mean_style_block, style_block
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.data.formats.nnunet import evaluation_cases, read_centre
+from diffuse_uda.data.formats.nnunet import evaluation_cases
+from diffuse_uda.data.intake import check_centre
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.types import SiteRole, StateDict
@@ -34,8 +35,14 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
 
 
 def introduce(site: Site, config: StudyConfig) -> SiteCard:
-    """Say who this site is and what it could contribute; a style block only if study and site both allow it."""
-    centre = read_centre(site.data_dir, site.site_id)
+    """Let the site's folder through the intake gate, then say who it is and what it could contribute.
+
+    A style block is part of the answer only if study and site both allow it.
+
+    Raises:
+        InputError: With everything that is wrong with the folder; the words stay in the site's log.
+    """
+    centre = check_centre(site.data_dir, site.role, site_id=site.site_id).centre
     is_source = site.role is SiteRole.SOURCE
     block = None
     if config.exchange.allow_style_blocks and site.allow_style_blocks:

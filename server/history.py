@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -65,8 +65,8 @@ class RoundRecord:
     """Tensors of the model that went out."""
     sites: Mapping[str, SiteRecord]
     seconds: float
-    seconds_machinery: float
-    """The part of `seconds` in which the server did not wait for a site: packing, checking, averaging."""
+    seconds_at_work: float
+    """The part of `seconds` in which at least one site was at work, by the sites' own clocks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +118,20 @@ class StudyFinished:
 
 Event = StudyStarted | RoundStarted | SiteReplied | RoundFinished | StudyFinished
 Listener = Callable[[Event], None]
+
+
+def seconds_at_work(sites: Iterable[SiteRecord]) -> float:
+    """Seconds in which at least one site was at work: the union of the intervals that end with each reply.
+
+    A site tells how long it worked (`seconds` among its scalars); the rest of a round is machinery: packing, sending,
+    waiting for the next look into the mailbox, checking, averaging.
+    """
+    intervals = sorted((max(site.seconds - site.metrics.get("seconds", 0.0), 0.0), site.seconds) for site in sites)
+    total, end = 0.0, 0.0
+    for start, stop in intervals:
+        total += max(stop - max(start, end), 0.0)
+        end = max(end, stop)
+    return total
 
 
 def log_event(event: Event) -> None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from diffuse_uda.config import StudyConfig
+from diffuse_uda.config import FitConfig, StudyConfig
 from diffuse_uda.errors import ConfigError, QuorumError
 from diffuse_uda.exchange.orders import SiteCard, WorkOrder
-from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task
+from diffuse_uda.methods.phase import Method, Phase, PhaseName, Task
 from diffuse_uda.types import SiteRole
 
 
@@ -128,9 +128,22 @@ def require_membership(cards: Sequence[SiteCard], config: StudyConfig) -> tuple[
     return sites
 
 
-def exchanges_weights(step: Step) -> bool:
-    """Whether the round's replies are averaged."""
-    return step.phase.exchange is Exchange.WEIGHTS
+def fit_config(config: StudyConfig, phase: Phase) -> FitConfig:
+    """Budget of a phase that exchanges weights; it also says how much the source weighs.
+
+    Raises:
+        ConfigError: If the study has no such budget.
+    """
+    budgets: dict[PhaseName, FitConfig] = {
+        PhaseName.WARM_UP: config.warm_up,
+        PhaseName.ADAPT: config.adapt,
+        PhaseName.DIFFUSE: config.diffuse,
+        PhaseName.REFINE: config.refine,
+    }
+    if phase.name not in budgets:
+        msg = f"phase {phase.label!r} exchanges weights, but the study has no budget for it; known: {sorted(budgets)}"
+        raise ConfigError(msg)
+    return budgets[phase.name]
 
 
 def _require_usable(card: SiteCard, source: SiteCard) -> None:

@@ -151,8 +151,8 @@ def _check_case(seen: _Inspection, centre: CentreFolder, case: CaseFiles) -> set
         seen.problem(rule, case, case.label_map)
         return set()
     values, broken = check_label_map(label_map, image, centre.label_names)
-    for rule in broken:
-        seen.problem(rule, case, case.label_map)
+    for broken_rule in broken:
+        seen.problem(broken_rule, case, case.label_map)
     if not broken and values.max(initial=0) == 0:
         seen.warn(
             "empty-label-map",

@@ -52,8 +52,8 @@ def classes_of(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if voxels.dtype.kind in "iu":
         return voxels
     _require_finite(voxels, "label map")
-    rounded = np.rint(voxels)
-    far = np.abs(voxels - rounded) > ROUNDING
+    rounded: npt.NDArray[np.floating[Any]] = np.rint(voxels)
+    far: npt.NDArray[np.bool_] = np.abs(voxels - rounded) > ROUNDING
     if bool(far.any()):
         raise BrokenRuleError(
             "non-integer-labels",

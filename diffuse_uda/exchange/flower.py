@@ -53,6 +53,11 @@ def num_bytes(content: RecordDict) -> int:
     return sum(record.count_bytes() for record in content.values())
 
 
+def empty_content() -> RecordDict:
+    """Content of a question that needs no words."""
+    return RecordDict()
+
+
 def encode_weights(weights: Mapping[str, Tensor]) -> RecordDict:
     """Pack a model once; all orders of a round can share the result."""
     return RecordDict(dict(_pack("weights", weights)))

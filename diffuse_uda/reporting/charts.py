@@ -15,7 +15,7 @@ from diffuse_uda.reporting.rows import row_name
 
 _INK = "#1F2933"
 _GRID = "#D5DBE3"
-_MOST_COLUMNS = 3
+_MOST_COLUMNS = 4
 
 
 def render_curves(curves: Mapping[str, Mapping[str, Curve]], site_ids: Sequence[str]) -> bytes:
@@ -36,9 +36,9 @@ def render_curves(curves: Mapping[str, Mapping[str, Curve]], site_ids: Sequence[
     if not curves:
         msg = "the history holds no losses: there is no curve to draw; leave the figure out"
         raise ValueError(msg)
-    num_columns = min(_MOST_COLUMNS, len(curves))
+    num_columns = len(curves) if len(curves) <= _MOST_COLUMNS else 3
     num_lines = math.ceil(len(curves) / num_columns)
-    figure = light_figure(3.6 * num_columns + 0.2, 2.5 * num_lines + 0.5)
+    figure = light_figure(max(9.0, 3.2 * num_columns), 2.5 * num_lines + 0.5)
     grid = figure.subplots(num_lines, num_columns, squeeze=False).ravel()
     places = {site_id: index for index, site_id in enumerate(dict.fromkeys([*site_ids, *_sites_of(curves)]))}
     for axes, (phase, by_site) in zip(grid, curves.items(), strict=False):
@@ -109,7 +109,9 @@ def render_dice_chart(targets: Mapping[str, Mapping[str, Mapping[str, Any]]], ro
     Raises:
         ValueError: If no target has a score.
     """
-    scored = {site_id: table for site_id, table in targets.items() if any(row["dice"] is not None for row in table.values())}
+    scored = {
+        site_id: table for site_id, table in targets.items() if any(row["dice"] is not None for row in table.values())
+    }
     if not scored:
         msg = "no target has a score: there is nothing to draw; leave the figure out"
         raise ValueError(msg)

@@ -9,7 +9,7 @@ from diffuse_uda.reporting.rows import CEILING, FLOOR
 from diffuse_uda.reporting.scores import mean_defined
 
 SMALLEST_GAP = 0.01
-"""Dice below which the share means nothing: a hundredth is what a repeated training moves by itself."""
+"""Dice; a share of less than this would say more about noise than about a method."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

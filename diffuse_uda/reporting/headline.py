@@ -101,7 +101,7 @@ def _gap_clause(results: Mapping[str, Any], row: str) -> str:
     closed = results["summary"][row]["gap_closed_mean"]
     if closed is None:
         return ""
-    return f", which is {closed:.0%} of the way to training with target labels"
+    return f", closing {closed:.0%} of the gap to training with target labels"
 
 
 def _exceptions(pairs: Mapping[str, tuple[float, float]], verdict: Verdict) -> list[str]:
@@ -153,5 +153,5 @@ def _caution(results: Mapping[str, Any], row: str) -> list[str]:
         if gap["undefined_because"] is not None and CEILING in results["rows"] and row in results["targets"][site_id]
     ]
     if len(results["seeds"]) == 1:
-        details.append("One seed: a repeated training moves a mean Dice by about a hundredth.")
+        details.append("One seed: how much of a difference is chance, this run alone cannot tell.")
     return details

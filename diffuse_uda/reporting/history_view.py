@@ -119,9 +119,7 @@ def exchange_by_phase(history: Sequence[RoundRecord]) -> dict[str, Any]:
     """
     phases: dict[str, dict[str, int]] = {}
     for record in history:
-        count = phases.setdefault(
-            record.phase, {"rounds": 0, "tensors": 0, "to_sites_bytes": 0, "to_server_bytes": 0}
-        )
+        count = phases.setdefault(record.phase, {"rounds": 0, "tensors": 0, "to_sites_bytes": 0, "to_server_bytes": 0})
         count["rounds"] += 1
         for site in record.sites.values():
             count["tensors"] = max(count["tensors"], site.tensors)

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
 from skimage.measure import find_contours
 
-from diffuse_uda.reporting.canvas import DIM_INK, LIGHT_INK, bare, dark_figure, png_bytes
+from diffuse_uda.reporting.canvas import LIGHT_INK, bare, dark_figure, png_bytes
 from diffuse_uda.reporting.palette import structure_colour
 from diffuse_uda.reporting.planes import (
     Cut,
@@ -113,7 +114,12 @@ def _grid(heights_px: list[float], num_columns: int) -> tuple[Figure, list[list[
     for height_px in heights_px:
         bottom = top - height_px
         boxes = [
-            ((_GAP_PX + column * (_COLUMN_PX + _GAP_PX)) / width, bottom / height, _COLUMN_PX / width, height_px / height)
+            (
+                (_GAP_PX + column * (_COLUMN_PX + _GAP_PX)) / width,
+                bottom / height,
+                _COLUMN_PX / width,
+                height_px / height,
+            )
             for column in range(num_columns)
         ]
         rows.append([figure.add_axes(box) for box in boxes])
@@ -153,10 +159,20 @@ def _borders(label_picture: npt.NDArray[Any]) -> Iterator[tuple[int, Path]]:
 
 def write_letters(axes: Axes, plane: Plane) -> None:
     """Write at the edges of a picture what lies in that direction."""
-    places = [(0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"), (0.5, 0.985, "center", "top"), (0.5, 0.015, "center", "bottom")]
-    for letter, (x, y, horizontal, vertical) in zip(plane.letters, places, strict=True):
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    anchors = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
+    for letter, (x, y), (horizontal, vertical) in zip(plane.letters, places, anchors, strict=True):
         axes.text(
-            x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, color=DIM_INK, fontsize=8, weight="bold"
+            x,
+            y,
+            letter,
+            transform=axes.transAxes,
+            ha=horizontal,
+            va=vertical,
+            color=LIGHT_INK,
+            fontsize=8,
+            weight="bold",
+            path_effects=[withStroke(linewidth=2.0, foreground="black")],
         )
 
 

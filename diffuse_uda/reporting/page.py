@@ -78,19 +78,23 @@ def render_report(inputs: ReportInputs) -> str:
     cases = worst_first(list(inputs.cases))
     shown_cases = list(budget.take(_case_pictures(cases[:MAX_CASES], inputs.label_names)))
     shown_pairs = list(budget.take(_pair_pictures(inputs.pairs, inputs.label_names)))
-    return _template_environment().get_template("report.html.j2").render(
-        title=inputs.title,
-        results=results,
-        headline=compose_headline(results),
-        headline_row=row,
-        structures=_structure_tables(results),
-        dice_chart=_dice_chart(results),
-        cases=shown_cases,
-        num_cases=len(cases),
-        pairs=shown_pairs,
-        curves=_curves(inputs),
-        policy=inputs.policy,
-        config=inputs.config,
+    return (
+        _template_environment()
+        .get_template("report.html.j2")
+        .render(
+            title=inputs.title,
+            results=results,
+            headline=compose_headline(results),
+            headline_row=row,
+            structures=_structure_tables(results),
+            dice_chart=_dice_chart(results),
+            cases=shown_cases,
+            num_cases=len(cases),
+            pairs=shown_pairs,
+            curves=_curves(inputs),
+            policy=inputs.policy,
+            config=inputs.config,
+        )
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
+
 from diffuse_uda.reporting.canvas import DIM_INK, LIGHT_INK, bare, dark_figure, png_bytes
 from diffuse_uda.reporting.overlays import add_legend, draw_scan, fill_structures, write_letters
 from diffuse_uda.reporting.planes import (
@@ -16,7 +19,6 @@ from diffuse_uda.reporting.planes import (
     turn_to_ras,
 )
 from diffuse_uda.reporting.views import PairsOfTarget, PairView
-from matplotlib.axes import Axes
 
 _CELL_PX = (170, 204)
 _GAP_PX = 4
@@ -75,7 +77,7 @@ def draw_pair(image_axes: Axes, label_axes: Axes, view: PairView) -> None:
     affine_mm = view.image.affine_mm
     image = turn_to_ras(view.image.voxels, affine_mm)
     label_map = None if view.label_map is None else turn_to_ras(view.label_map, affine_mm)
-    cut = find_cut(image > image.max() if label_map is None else label_map, margin=(2, 2, 2))
+    cut = find_cut(np.zeros(image.shape, np.bool_) if label_map is None else label_map, margin=(2, 2, 2))
     spacing_mm = ras_spacing_mm(affine_mm)
     black, white = grey_window(image)
     picture, aspect = take_plane(image, Plane.AXIAL, cut), pixel_aspect(Plane.AXIAL, spacing_mm)

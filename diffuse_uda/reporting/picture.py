@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from diffuse_uda.reporting.canvas import DIM_INK, LIGHT_INK, dark_figure, png_bytes
+from diffuse_uda.reporting.canvas import LIGHT_INK, dark_figure, png_bytes
 from diffuse_uda.reporting.overlays import add_legend, draw_scan, fill_structures, outline_structures
 from diffuse_uda.reporting.pairs import draw_pair
 from diffuse_uda.reporting.planes import (
@@ -27,7 +28,7 @@ SHOWN_ROWS = ("source-only", "asc-plus", "diffuse-uda")
 
 _LEFT_PX = 34
 _BETWEEN_PX = 30
-_TOP_PX = 34
+_TOP_PX = 8
 _TITLE_PX = 24
 _LEGEND_PX = 38
 _GAP_PX = 5
@@ -35,9 +36,7 @@ _GAP_PX = 5
 _Box = tuple[float, float, float, float]
 
 
-def render_picture(
-    cases: Sequence[CaseView], pairs: Mapping[str, PairView], label_names: Sequence[str]
-) -> bytes:
+def render_picture(cases: Sequence[CaseView], pairs: Mapping[str, PairView], label_names: Sequence[str]) -> bytes:
     """Draw one axial plane of one case a target: scan, source-only, ASC+, Diffuse-UDA, reference; then a synthetic pair.
 
     Args:
@@ -64,7 +63,7 @@ def render_picture(
         boxes = [_box(column, top + _TITLE_PX, cell_width, cell_height) for column in range(num_columns)]
         _draw_case(figure, case, boxes[: len(SHOWN_ROWS) + 2])
         if case.site_id in pairs:
-            _draw_synthetic(figure, pairs[case.site_id], boxes[-2:], is_first=line == 0)
+            _draw_synthetic(figure, pairs[case.site_id], boxes[-2:])
         figure.text(
             12 / WIDTH_PX,
             1 - (top + _TITLE_PX + cell_height / 2) / HEIGHT_PX,
@@ -91,12 +90,16 @@ def _draw_case(figure: Figure, case: CaseView, boxes: Sequence[_Box]) -> None:
     image = turn_to_ras(case.image.voxels, affine_mm)
     reference = None if case.reference is None else turn_to_ras(case.reference, affine_mm)
     predictions = {row: turn_to_ras(case.predictions[row], affine_mm) for row in SHOWN_ROWS if row in case.predictions}
-    basis = reference if reference is not None else next(iter(predictions.values()), image > image.max())
+    basis = reference if reference is not None else next(iter(predictions.values()), np.zeros(image.shape, np.bool_))
     cut = find_cut(basis, margin=(2, 2, 2))
     aspect = pixel_aspect(Plane.AXIAL, ras_spacing_mm(affine_mm))
     black, white = grey_window(image)
     outline = None if reference is None else take_plane(reference, Plane.AXIAL, cut)
-    fills = [("Scan", None), *((_title(case, row), predictions.get(row)) for row in SHOWN_ROWS), ("Reference", reference)]
+    fills = [
+        ("Scan", None),
+        *((_title(case, row), predictions.get(row)) for row in SHOWN_ROWS),
+        ("Reference", reference),
+    ]
     for box, (title, fill) in zip(boxes, fills, strict=True):
         if fill is None and title != "Scan":
             continue
@@ -114,13 +117,8 @@ def _title(case: CaseView, row: str) -> str:
     return row_name(row) if dice is None else f"{row_name(row)}  {dice:.2f}"
 
 
-def _draw_synthetic(figure: Figure, pair: PairView, boxes: Sequence[_Box], *, is_first: bool) -> None:
+def _draw_synthetic(figure: Figure, pair: PairView, boxes: Sequence[_Box]) -> None:
     image_axes, label_axes = (figure.add_axes(box) for box in boxes)
     draw_pair(image_axes, label_axes, pair)
     image_axes.set_title("Synthetic image", color=LIGHT_INK, fontsize=11, pad=4)
     label_axes.set_title("its label map", color=LIGHT_INK, fontsize=11, pad=4)
-    if is_first:
-        left, right = boxes[0][0], boxes[1][0] + boxes[1][2]
-        figure.text(
-            (left + right) / 2, 1 - 12 / HEIGHT_PX, "rendered at the site, never sent", ha="center", va="center", color=DIM_INK, fontsize=9
-        )

@@ -56,7 +56,9 @@ def build_results(
     tables = {site.site_id: _table(site, rows) for site in ordered}
     targets = {site.site_id: tables[site.site_id] for site in ordered if site.role is SiteRole.TARGET}
     source = next((tables[site.site_id] for site in ordered if site.role is SiteRole.SOURCE), {})
-    gaps = {site_id: measure_gap({row: line["dice"] for row, line in table.items()}) for site_id, table in targets.items()}
+    gaps = {
+        site_id: measure_gap({row: line["dice"] for row, line in table.items()}) for site_id, table in targets.items()
+    }
     for site_id, table in targets.items():
         for line in table.values():
             line["gap_closed"] = rounded(gaps[site_id].closed_by(line["dice"]))

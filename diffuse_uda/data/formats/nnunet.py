@@ -182,7 +182,7 @@ def _pair(images: FileListing, labels: FileListing, site: str, problems: list[Fi
             problems.append(rule.at(centre=site, case=stem, file=str(path)))
         elif match["channel"] != "0000":
             problems.append(several_channels(path.name).at(centre=site, case=match["case"], file=str(path)))
-        elif match["case"] not in cases:
+        else:
             cases[match["case"]] = CaseFiles(case_id=match["case"], image=path, label_map=None)
     for stem, path in labels.files:
         if stem in cases:

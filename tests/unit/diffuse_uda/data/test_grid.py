@@ -164,7 +164,7 @@ def test_background_outside_the_field_also_where_voxels_are_interpolated() -> No
 
 
 def test_fields_that_do_not_meet_give_background() -> None:
-    back = from_working_grid(_one_hot(_balls()), _affine((4, 4, 4), (4000, 0, 7)), SCAN)
+    back = from_working_grid(_one_hot(_balls()), _affine((4, 4, 4), (4000, -50, 7)), SCAN)
     assert back.shape == SCAN.shape
     assert not back.any()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -106,7 +106,7 @@ def test_qform_alone_is_an_affine(nifti_header: Callable[..., bytes]) -> None:
 
 @pytest.mark.parametrize("header_class", [nib.Nifti1Header, nib.Nifti2Header])
 @pytest.mark.parametrize("byte_order", ["<", ">"])
-def test_both_byte_orders_and_both_versions_are_understood(header_class: Any, byte_order: str) -> None:
+def test_both_byte_orders_and_both_versions_are_understood(header_class: Any, byte_order: Literal["<", ">"]) -> None:
     header = header_class(endianness=byte_order)
     header.set_data_dtype(np.dtype(np.float32).newbyteorder(byte_order))
     header.set_data_shape((3, 4, 5))

@@ -1,0 +1,82 @@
+"""What the server leaves behind: `study.json`, `history.jsonl`, `evaluation.json` and checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.exchange.orders import SiteCard
+from diffuse_uda.methods.phase import Exchange, PhaseName
+from diffuse_uda.training.checkpoints import save_checkpoint
+from diffuse_uda.types import ModelName, StateDict
+from server.history import HISTORY_FILE, RoundRecord
+from server.workflow import Step
+
+STUDY_FILE = "study.json"
+EVALUATION_FILE = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+LATEST = "latest"
+DENOISER_MEAN = "denoiser-mean"
+"""Checkpoint of the denoiser's running mean over rounds, beside the raw average `denoiser`."""
+
+
+def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard]) -> None:
+    """Make the folder of a run and write down the study and who takes part; an earlier run's record is replaced."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in (HISTORY_FILE, EVALUATION_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+    study = {
+        "config": config.to_flat(),
+        "label_names": sites[0].label_names,
+        "sites": [
+            {
+                "site_id": card.site_id,
+                "role": card.role.value,
+                "num_cases": card.num_cases,
+                "num_test_cases": card.num_test_cases,
+            }
+            for card in sites
+        ],
+    }
+    _write_json(run_dir / STUDY_FILE, study)
+
+
+def save_models(
+    run_dir: Path,
+    step: Step,
+    models: Mapping[ModelName, StateDict],
+    denoiser_mean: StateDict | None,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Save what a round has changed: as `latest`, and under the phase's label after its last round."""
+    if step.phase.exchange is Exchange.NOTHING:
+        return
+    changed = {step.phase.model.value: models[step.phase.model]}
+    if step.phase.model is ModelName.DENOISER and denoiser_mean is not None:
+        changed[DENOISER_MEAN] = denoiser_mean
+    facts = {**metadata, "phase": step.phase.label, "server_round": step.server_round}
+    for folder in (LATEST, step.phase.label) if step.is_last else (LATEST,):
+        for name, weights in changed.items():
+            save_checkpoint(run_dir / CHECKPOINTS / folder / name, weights, {**facts, "model": name})
+
+
+def save_scores(run_dir: Path, step: Step, record: RoundRecord) -> None:
+    """Add an evaluation's scores to `evaluation.json`: row, then site, then the scalars its policy let out."""
+    if step.phase.name is not PhaseName.EVALUATE:
+        return
+    path = run_dir / EVALUATION_FILE
+    scores = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    scores[step.phase.row] = {
+        site_id: {"state": site.state.value, "num_examples": site.num_examples, **site.metrics}
+        for site_id, site in record.sites.items()
+    }
+    _write_json(path, scores)
+
+
+def _write_json(path: Path, content: object) -> None:
+    with replaced_atomically(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,127 @@
+"""`python -m simulations`: whole federations on one machine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import DiffuseUdaError
+from diffuse_uda.reporting.machine import describe_command
+from diffuse_uda.reporting.results import Results
+from diffuse_uda.reporting.rows import row_name
+from diffuse_uda.types import Scalar
+from simulations.bench import run_bench
+from simulations.centres import check_centres, find_centres
+from simulations.federation import Federation, run_federation
+from simulations.phantom.cohort import write_cohort
+from simulations.recipes import DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, working_grid
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "demo",
+    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    references: Annotated[bool, typer.Option(help="Train target-supervised where labels lie aside.")] = True,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
+    ] = None,
+) -> None:
+    """Run one federation from scans to report; without --data, on a procedural cohort."""
+    console = Console()
+    folders = phantom_centres(seed) if data is None else find_centres(data, target or ())
+    source = check_centres(folders)[0]
+    flat: dict[str, Scalar] = {**DEMO, **working_grid(source.files), "name": name, "seed": seed}
+    flat.update(parse_override(item) for item in overrides or ())
+    config = StudyConfig.from_flat(flat)
+    command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
+    federation = Federation(
+        config=config,
+        centre_folders=folders,
+        run_dir=out / name,
+        command=command,
+        with_references=references,
+    )
+    results = run_federation(federation, console)
+    print_table(results, console)
+    console.print(f"\nopen {federation.run_dir / 'report.html'}", highlight=False)
+
+
+@app.command()
+def bench() -> None:
+    """Measure what the federation machinery costs: memory of aggregation, time beside training."""
+    run_bench(Console())
+
+
+def phantom_centres(seed: int) -> list[Path]:
+    """Folders of the procedural cohort; written on first use."""
+    folder = Path("cohorts") / f"phantom-{seed}"
+    return write_cohort(folder, seed=seed, shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM)
+
+
+def parse_override(item: str) -> tuple[str, Scalar]:
+    """Read `key=value`; the value is an integer, a number, true/false, or text."""
+    key, separator, text = item.partition("=")
+    if not separator:
+        msg = f"--set {item!r}: wanted KEY=VALUE, such as --set adapt.num-rounds=4"
+        raise typer.BadParameter(msg)
+    if text in {"true", "false"}:
+        return key, text == "true"
+    for kind in (int, float):
+        try:
+            return key, kind(text)
+        except ValueError:
+            continue
+    return key, text
+
+
+def print_table(results: Results, console: Console) -> None:
+    """Print Dice and HD95 of every target and method."""
+    table = Table(title="Dice % / HD95 mm on held-out scans")
+    table.add_column("target")
+    for row in results["rows"]:
+        table.add_column(row_name(row), justify="right")
+    for site_id, lines in results["targets"].items():
+        cells = [_cell(lines.get(row)) for row in results["rows"]]
+        table.add_row(site_id, *cells)
+    means = [results["summary"][row]["dice_mean"] for row in results["rows"]]
+    table.add_row("mean", *("-" if mean is None else f"{100 * mean:.1f}" for mean in means), style="bold")
+    console.print(table)
+
+
+def _cell(line: dict[str, float | None] | None) -> str:
+    if line is None or line["dice"] is None:
+        return "-"
+    distance = "-" if line["hd95_mm"] is None else f"{line['hd95_mm']:.1f}"
+    return f"{100 * line['dice']:.1f} / {distance}"
+
+
+def main() -> None:
+    """Run the command line; a refusal is a message and exit code 2, Ctrl-C is 130, neither is a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except DiffuseUdaError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_REFUSED)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped by Ctrl-C; finished rounds are in the run's folder", highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

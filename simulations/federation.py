@@ -1,0 +1,145 @@
+"""A whole federation on this machine: gate, rounds, references, outcome."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from client.site import Site, open_site
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.errors import ConfigError
+from diffuse_uda.exchange.policy import describe_policy
+from diffuse_uda.exchange.run_options import RUN_DIR
+from diffuse_uda.reporting.page import PolicyListing
+from diffuse_uda.reporting.results import Results
+from diffuse_uda.types import Scalar, SiteRole
+from simulations.centres import Centre, check_centres
+from simulations.engines.in_process import run_in_process
+from simulations.outcome import FinishedRun, write_outcome
+from simulations.progress import LiveProgress
+from simulations.references import fit_target_supervised, has_oracle
+
+RUN_MARKER = "study.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Federation:
+    """What to run, where from, where to."""
+
+    config: StudyConfig
+    centre_folders: Sequence[Path]
+    run_dir: Path
+    command: str
+    with_references: bool = True
+    """Whether to train target-supervised where a target's training labels lie aside."""
+
+
+def run_federation(federation: Federation, console: Console) -> Results:
+    """Run a federation from its folders to its report.
+
+    Raises:
+        InputError: Before round 1, with everything that is wrong with the centres' folders.
+        ConfigError: If the run's folder holds something else.
+    """
+    started = time.monotonic()
+    centres = check_centres(federation.centre_folders)
+    for centre in centres:
+        for warning in centre.warnings:
+            console.print(f"warning: {warning}", markup=False, highlight=False)
+    config, run_dir = federation.config, federation.run_dir
+    prepare_run_dir(run_dir, [centre.folder for centre in centres])
+    with replaced_atomically(run_dir / RUN_MARKER) as draft:
+        draft.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    node_configs = [node_config(centre, run_dir) for centre in centres]
+    sites = [open_site(config_of_node) for config_of_node in node_configs]
+    checked = time.monotonic()
+    num_workers = os.cpu_count() or 1
+    with LiveProgress(console) as progress:
+        run_in_process(
+            {**config.to_flat(), RUN_DIR: str(run_dir)}, node_configs, num_workers=num_workers, on_event=progress
+        )
+    federated = time.monotonic()
+    label_names = label_names_of(centres)
+    references = [site for centre, site in zip(centres, sites, strict=True) if has_oracle(centre.folder)]
+    if federation.with_references and references:
+        console.print(f"reference: target-supervised at {len(references)} targets, with labels nobody else may read")
+        fit_references(references, config, centres, label_names, num_workers)
+    referenced = time.monotonic()
+    run = FinishedRun(
+        folder=run_dir,
+        config=config,
+        centres=centres,
+        sites=sites,
+        label_names=label_names,
+        command=federation.command,
+        seconds={
+            "checks": round(checked - started, 3),
+            "federation": round(federated - checked, 3),
+            "references": round(referenced - federated, 3),
+        },
+    )
+    return write_outcome(run, policy_listing(config, len(label_names)))
+
+
+def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path]) -> None:
+    """Make an empty folder for the run; an earlier run of this name is replaced, anything else is left alone.
+
+    Raises:
+        ConfigError: If the folder lies inside the data, or holds something that no run has written.
+    """
+    for folder in data_folders:
+        if run_dir.resolve().is_relative_to(folder.resolve()):
+            msg = f"the run would write into the data: {run_dir} lies in {folder}; choose another --out"
+            raise ConfigError(msg)
+    if run_dir.exists() and any(run_dir.iterdir()):
+        if not (run_dir / RUN_MARKER).exists():
+            msg = f"{run_dir} is not empty and holds no {RUN_MARKER}: nobody's files are deleted; choose another --name"
+            raise ConfigError(msg)
+        shutil.rmtree(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+
+def node_config(centre: Centre, run_dir: Path) -> dict[str, Scalar]:
+    """What a hospital would pass to its own node: who it is, where its data are, where its private work goes."""
+    return {
+        "site-id": centre.site_id,
+        "role": centre.role.value,
+        "data-dir": str(centre.folder.resolve()),
+        "workspace": str((run_dir / "sites" / centre.site_id).resolve()),
+        "allow-style-blocks": True,
+    }
+
+
+def label_names_of(centres: Sequence[Centre]) -> tuple[str, ...]:
+    """Classes of the study in the order of their values: the source's."""
+    source = next(centre for centre in centres if centre.role is SiteRole.SOURCE)
+    return tuple(source.files.label_names[value] for value in sorted(source.files.label_names))
+
+
+def fit_references(
+    sites: Sequence[Site],
+    config: StudyConfig,
+    centres: Sequence[Centre],
+    label_names: tuple[str, ...],
+    num_workers: int,
+) -> None:
+    """Train the reference of every target, side by side, one thread each."""
+    source_first = sorted(centres, key=lambda centre: (centre.role is not SiteRole.SOURCE, centre.site_id))
+    domains = tuple(centre.site_id for centre in source_first)
+    with ThreadPoolExecutor(num_workers) as pool:
+        for done in [pool.submit(fit_target_supervised, site, config, domains, label_names) for site in sites]:
+            done.result()
+
+
+def policy_listing(config: StudyConfig, num_classes: int) -> PolicyListing:
+    """What the egress policy of this study lets out, for the report."""
+    tensors, scalars = describe_policy(config, num_classes)
+    return PolicyListing(tensors=tensors, scalars=scalars, style_blocks=config.exchange.allow_style_blocks)

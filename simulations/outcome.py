@@ -1,0 +1,175 @@
+"""What a finished run leaves for people: results, report, picture, pairs as NIfTI, the adapted segmenter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.site import Site
+from client.site_state import SiteState
+from diffuse_uda.algorithms.metrics import StructureScore
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.volumes import Volume, load_volume, save_volume
+from diffuse_uda.reporting.history_view import exchange_by_phase, read_history, seconds_by_phase
+from diffuse_uda.reporting.machine import describe_machine
+from diffuse_uda.reporting.page import PolicyListing, ReportInputs, render_report, write_report
+from diffuse_uda.reporting.picture import render_picture
+from diffuse_uda.reporting.results import Results, build_results, write_results
+from diffuse_uda.reporting.rows import row_order
+from diffuse_uda.reporting.scores import CaseScores, SiteScores, case_dice
+from diffuse_uda.reporting.views import CaseView, PairsOfTarget, PairView, worst_first
+from diffuse_uda.types import SiteRole
+from simulations.centres import Centre
+
+MAX_SAVED_PAIRS = 4
+MAX_SHOWN_CASES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedRun:
+    """Where everything of a simulated run lies. In a simulation the sites' private folders can be read; in a
+    deployment each site makes its own pictures."""
+
+    folder: Path
+    config: StudyConfig
+    centres: Sequence[Centre]
+    sites: Sequence[Site]
+    label_names: tuple[str, ...]
+    command: str
+    seconds: Mapping[str, float]
+    """Wall time by part of the run."""
+
+
+def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
+    """Write `results.json`, `report.html`, `picture.png` and some synthetic pairs."""
+    history = read_history(run.folder / "history.jsonl")
+    results = build_results(
+        [_site_scores(centre, site, run.label_names) for centre, site in zip(run.centres, run.sites, strict=True)],
+        seeds=[run.config.seed],
+        exchange=exchange_by_phase(history),
+        measured={
+            "timing": {**run.seconds, "phases": seconds_by_phase(history)},
+            "environment": {**describe_machine(), "command": run.command},
+        },
+    )
+    write_results(run.folder / "results.json", results)
+    targets = [
+        (centre, site) for centre, site in zip(run.centres, run.sites, strict=True) if site.role is SiteRole.TARGET
+    ]
+    source = next(site for site in run.sites if site.role is SiteRole.SOURCE)
+    pairs = [_pairs(run, centre, source, domain) for domain, (centre, _) in enumerate(targets, start=1)]
+    cases = {site.site_id: _case_views(centre, site) for centre, site in targets}
+    inputs = ReportInputs(
+        title=f"Federated {run.config.method}: {run.config.name}",
+        results=results,
+        label_names=run.label_names,
+        config=run.config.to_flat(),
+        history=history,
+        policy=policy,
+        cases=[case for views in cases.values() for case in worst_first(views)[:MAX_SHOWN_CASES]],
+        pairs=[of_target for of_target in pairs if of_target.synthetic],
+    )
+    write_report(run.folder / "report.html", render_report(inputs))
+    _write_picture(run, cases, pairs)
+    _write_pairs(run, pairs)
+    return results
+
+
+def _site_scores(centre: Centre, site: Site, label_names: Sequence[str]) -> SiteScores:
+    rows: dict[str, list[CaseScores]] = {}
+    for file in sorted((site.workspace / "evaluation").glob("*/scores.json")):
+        cases = json.loads(file.read_text(encoding="utf-8"))
+        rows[file.parent.name] = [
+            CaseScores(case_id=case_id, scores={name: _score(scores[name]) for name in label_names[1:]})
+            for case_id, scores in cases.items()
+        ]
+    num_test = max((len(cases) for cases in rows.values()), default=0)
+    return SiteScores(
+        site_id=site.site_id, role=site.role, num_train=len(centre.files.train), num_test=num_test, rows=rows
+    )
+
+
+def _score(entry: Mapping[str, Any]) -> StructureScore:
+    return StructureScore(**entry)
+
+
+def _case_views(centre: Centre, site: Site) -> list[CaseView]:
+    """Every scored case of a target with what each method made of it."""
+    folders = {file.parent.name: file.parent for file in (site.workspace / "evaluation").glob("*/scores.json")}
+    rows = row_order(folders)
+    scores = {row: json.loads((folders[row] / "scores.json").read_text(encoding="utf-8")) for row in rows}
+    views = []
+    for case in centre.files.test:
+        scored = [row for row in rows if case.case_id in scores[row]]
+        if case.label_map is None or not scored:
+            continue
+        dice = {
+            row: case_dice(
+                CaseScores(
+                    case_id=case.case_id,
+                    scores={name: _score(entry) for name, entry in scores[row][case.case_id].items()},
+                )
+            )
+            for row in scored
+        }
+        views.append(
+            CaseView(
+                site_id=site.site_id,
+                case_id=case.case_id,
+                image=load_volume(case.image),
+                reference=load_volume(case.label_map).voxels,
+                predictions={row: load_volume(folders[row] / f"{case.case_id}.nii.gz").voxels for row in scored},
+                dice=dice,
+            )
+        )
+    return views
+
+
+def _pairs(run: FinishedRun, centre: Centre, source: Site, domain: int) -> PairsOfTarget:
+    """Pairs the source rendered in one target's look, beside real scans of that target."""
+    affine_mm = np.diag([*run.config.grid.spacing_mm, 1.0])
+    rendered = [
+        pair
+        for pair in SiteState(source.workspace / "state").load_examples("synthetic")
+        if pair.domain == domain and pair.label_map is not None
+    ][:MAX_SAVED_PAIRS]
+    synthetic = tuple(
+        PairView(
+            image=Volume(voxels=pair.image[0].numpy(), affine_mm=affine_mm),
+            label_map=None if pair.label_map is None else pair.label_map[0].numpy(),
+        )
+        for pair in rendered
+    )
+    real = tuple(
+        PairView(image=load_volume(case.image), label_map=None) for case in centre.files.train[:MAX_SAVED_PAIRS]
+    )
+    return PairsOfTarget(site_id=centre.site_id, real=real, synthetic=synthetic)
+
+
+def _write_picture(run: FinishedRun, cases: Mapping[str, list[CaseView]], pairs: Sequence[PairsOfTarget]) -> None:
+    """The middle case of every target by Dice: neither the best nor the worst face of the method."""
+    typical = [ordered[len(ordered) // 2] for views in cases.values() if (ordered := worst_first(views))]
+    if not typical:
+        return
+    first_pairs = {of_target.site_id: of_target.synthetic[0] for of_target in pairs if of_target.synthetic}
+    picture = render_picture(typical, first_pairs, run.label_names)
+    with replaced_atomically(run.folder / "picture.png") as draft:
+        draft.write_bytes(picture)
+
+
+def _write_pairs(run: FinishedRun, pairs: Sequence[PairsOfTarget]) -> None:
+    folder = run.folder / "synthetic"
+    for of_target in pairs:
+        for index, pair in enumerate(of_target.synthetic):
+            place = folder / of_target.site_id
+            place.mkdir(parents=True, exist_ok=True)
+            save_volume(place / f"synthetic{index:03d}_0000.nii.gz", pair.image, dtype="float32")
+            if pair.label_map is not None:
+                label_map = Volume(voxels=pair.label_map, affine_mm=pair.image.affine_mm)
+                save_volume(place / f"synthetic{index:03d}.nii.gz", label_map, dtype="uint8")

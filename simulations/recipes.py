@@ -1,0 +1,58 @@
+"""Budgets of the runs this project ships. A recipe is configuration: it selects and overrides, it holds no code path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import nibabel as nib
+import numpy as np
+
+from diffuse_uda.data.formats.nnunet import CentreFolder
+from diffuse_uda.types import Scalar, Spacing, Triple
+
+DEMO: Mapping[str, Scalar] = MappingProxyType(
+    {
+        "preset": "small",
+        "method": "diffuse-uda",
+        "warm-up.num-rounds": 1,
+        "warm-up.num-local-steps": 300,
+        "warm-up.learning-rate": 3e-3,
+        "adapt.num-rounds": 8,
+        "adapt.num-local-steps": 15,
+        "adapt.learning-rate": 2e-3,
+        "diffuse.num-rounds": 8,
+        "diffuse.num-local-steps": 25,
+        "diffuse.batch-size": 2,
+        "diffuse.learning-rate": 1e-3,
+        "refine.num-rounds": 6,
+        "refine.num-local-steps": 15,
+        "refine.learning-rate": 1e-3,
+    }
+)
+"""Whole federation in minutes on two cores; one source and two targets."""
+
+PHANTOM_SHAPE: Triple = (32, 40, 32)
+PHANTOM_SPACING_MM: Spacing = (5.0, 5.0, 5.0)
+PATCH_SIZE: Triple = (40, 48, 40)
+
+
+def working_grid(source: CentreFolder) -> dict[str, Scalar]:
+    """Grid of the small preset for a centre's scans: one patch holds the median field of view of the source.
+
+    Only headers of the source are read; the targets resample to the same grid.
+    """
+    extents_mm = []
+    for case in source.train:
+        header = nib.load(case.image)
+        affine = np.asarray(header.affine, dtype=np.float64)
+        axes = nib.io_orientation(affine)[:, 0].astype(int)
+        size_mm = np.asarray(header.shape[:3]) * np.linalg.norm(affine[:3, :3], axis=0)
+        extents_mm.append(size_mm[np.argsort(axes)])
+    median_mm = np.median(np.stack(extents_mm), axis=0)
+    needed_mm = float((median_mm / np.asarray(PATCH_SIZE)).max())
+    spacing_mm = math.ceil(needed_mm * 2 - 1e-6) / 2
+    # The patch shrinks to what the scans fill, in steps the networks can halve three times.
+    patch = [min(size, math.ceil(extent / spacing_mm / 8) * 8) for size, extent in zip(PATCH_SIZE, median_mm, strict=True)]
+    return {"grid.spacing-mm": str([spacing_mm] * 3), "grid.patch-size": str(patch)}

@@ -1,0 +1,76 @@
+"""Reference rows: what a target could reach with labels of its own. Never part of a federation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from client.cases import examples_of
+from client.evaluation_task import evaluate
+from client.segmentation_tasks import fit_supervised
+from client.site import Site
+from client.site_state import SiteState
+from client.workplace import Workplace, open_workplace
+from diffuse_uda.config import FitConfig, StudyConfig
+from diffuse_uda.data.cases import prepare_case
+from diffuse_uda.data.formats.nnunet import read_centre, read_oracle_label_maps
+from diffuse_uda.exchange.orders import WorkOrder
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.models import initial_weights
+from diffuse_uda.training.batches import Example
+from diffuse_uda.types import ModelName, SiteRole
+
+ROW = "target-supervised"
+
+
+def has_oracle(folder: Path) -> bool:
+    """Whether the labels of a target's training scans lie aside for this reference."""
+    return (folder / "oracle" / "labelsTr").is_dir()
+
+
+def fit_target_supervised(site: Site, config: StudyConfig, domains: tuple[str, ...], label_names: tuple[str, ...]) -> None:
+    """Train a fresh segmenter on a target's own labels and score it: the ceiling of the gap.
+
+    It takes as many optimiser steps as the source takes in all phases of Diffuse-UDA together, so that it is not
+    the weaker for a shorter training.
+
+    Args:
+        site: The target; predictions and scores go to its workspace as row `target-supervised`.
+        config: The study; the reference uses its segmenter, grid, batch size and learning rate.
+        domains: Site ids of the study.
+        label_names: Classes of the study, background first.
+    """
+    order = WorkOrder(
+        task=Task.WARM_UP,
+        phase=ROW,
+        server_round=1,
+        num_rounds=1,
+        pass_index=0,
+        row=ROW,
+        domains=domains,
+        label_names=label_names,
+    )
+    # A folder of its own: nothing of a reference may reach the site's part in the federation.
+    aside = dataclasses.replace(site, role=SiteRole.TARGET, workspace=site.workspace / "reference")
+    work = open_workplace(aside, config, order)
+    reply = fit_supervised(work, initial_weights(config, ModelName.SEGMENTER, len(label_names)), *_plan(work))
+    assert reply.weights is not None  # noqa: S101 - supervised fitting always returns weights
+    scored = dataclasses.replace(work, site=site, state=SiteState(aside.workspace / "state"))
+    evaluate(scored, reply.weights)
+
+
+def _plan(work: Workplace) -> tuple[list[Example], FitConfig]:
+    config, centre = work.config, read_centre(work.site.data_dir, work.site.site_id)
+    oracle = read_oracle_label_maps(work.site.data_dir)
+    files = [
+        dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle
+    ]
+    cases = [prepare_case(case, config.grid.spacing_mm, config.grid.patch_size) for case in files]
+    phases = (config.warm_up, config.adapt, config.refine)
+    fitting = FitConfig(
+        num_rounds=1,
+        num_local_steps=sum(phase.num_rounds * phase.num_local_steps for phase in phases),
+        batch_size=config.warm_up.batch_size,
+        learning_rate=config.warm_up.learning_rate,
+    )
+    return examples_of(cases, work.domain), fitting
