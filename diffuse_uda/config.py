@@ -49,7 +49,7 @@ class GridConfig(_Section):
     """Millimetres between voxel centres along i, j and k (RAS+)."""
     patch_size: tuple[PositiveInt, PositiveInt, PositiveInt] = (40, 48, 40)
     """Voxels of one training crop; smaller scans are padded with zeros, larger ones are cropped at random."""
-    window_overlap: Fraction = 0.5
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Overlap of neighbouring windows when a scan is larger than one patch."""
 
 
@@ -88,6 +88,8 @@ class DenoiserConfig(_Section):
     num_groups: PositiveInt = 8
     domain_conditioning: bool = True
     """False leaves the centre's embedding out (an ablation: one look for everybody)."""
+    class_table: bool = True
+    """Start every prediction of the clean image from one learned intensity a domain and class."""
     max_domains: PositiveInt = 8
     """Rows of the domain table: one for every site that may ever join."""
 
@@ -103,10 +105,12 @@ class DiffusionConfig(_Section):
     """Noising, training target and sampler."""
 
     recipe: Literal["rectified-flow", "ddpm"] = "rectified-flow"
-    """`rectified-flow`: L2 on the velocity, Euler steps. `ddpm`: the paper's epsilon-prediction, L1, ancestral steps."""
+    """`rectified-flow`: L2 loss, Euler steps. `ddpm`: the paper's epsilon-prediction, L1 loss, ancestral steps."""
+    prediction_type: Literal["sample", "velocity", "epsilon"] = "sample"
+    """What the denoiser predicts: the clean image or the velocity (rectified flow), the noise (DDPM)."""
     num_train_timesteps: PositiveInt = 250
     """Steps of the DDPM noise schedule (cosine); unused by the rectified flow."""
-    num_inference_steps: PositiveInt = 12
+    num_inference_steps: PositiveInt = 8
     """Euler steps of the rectified flow; the DDPM always takes `num_train_timesteps`."""
 
 
@@ -118,8 +122,8 @@ class FitConfig(_Section):
     """Optimiser steps of one site in one round; every site does the same work."""
     batch_size: PositiveInt = 2
     learning_rate: PositiveFloat = 2e-3
-    source_weight: Fraction = 0.5
-    """Share of the source in the average, fixed: consistency alone can collapse; the targets share the rest by cases."""
+    source_weight: Annotated[float, Field(ge=0.5, le=1)] = 0.5
+    """Share of the source in the average, fixed: consistency alone can collapse. Targets share the rest by cases."""
 
 
 class AdaptConfig(FitConfig):
@@ -240,6 +244,15 @@ class StudyConfig(_Section):
         if self.style.provider is StyleProvider.MEAN_BLOCK and not self.exchange.allow_style_blocks:
             msg = "style.provider = mean-block needs exchange.allow-style-blocks = true: a block is not a weight"
             raise ValueError(msg)
+        if (self.diffusion.recipe == "ddpm") != (self.diffusion.prediction_type == "epsilon"):
+            msg = (
+                f"diffusion.recipe = {self.diffusion.recipe} does not go with "
+                f"diffusion.prediction-type = {self.diffusion.prediction_type}: epsilon belongs to ddpm"
+            )
+            raise ValueError(msg)
+        if self.denoiser.class_table and self.diffusion.prediction_type != "sample":
+            msg = "denoiser.class-table = true needs diffusion.prediction-type = sample: it holds clean intensities"
+            raise ValueError(msg)
         levels = {
             "segmenter": self.segmenter.stem * 2 ** (self.segmenter.num_levels - 1),
             "denoiser": self.denoiser.stem * 2 ** (len(self.denoiser.channels) - 1),
@@ -336,9 +349,7 @@ def _paper() -> StudyConfig:
         preset="paper",
         grid=GridConfig(spacing_mm=(1.0, 1.0, 1.0), patch_size=(128, 128, 128)),
         segmenter=SegmenterConfig(kind="segresnet", channels=(32,)),
-        denoiser=DenoiserConfig(
-            stem=2, channels=(64, 128, 192, 256), attention_levels=(False, False, False, True)
-        ),
+        denoiser=DenoiserConfig(stem=2, channels=(64, 128, 192, 256), attention_levels=(False, False, False, True)),
         diffusion=DiffusionConfig(num_inference_steps=30),
         warm_up=FitConfig(num_rounds=10, num_local_steps=500, batch_size=2, learning_rate=2e-3),
         adapt=AdaptConfig(num_rounds=50, num_local_steps=100, batch_size=2, learning_rate=2e-3),
@@ -356,7 +367,7 @@ def _flatten(values: Mapping[str, Any], prefix: str, flat: dict[str, Scalar]) ->
         if isinstance(value, Mapping):
             _flatten(value, f"{name}.", flat)
         else:
-            flat[name] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            flat[name] = value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
 
 
 def _parse(key: str, value: Scalar, like: Scalar) -> Any:  # noqa: ANN401 - pydantic checks the parsed value

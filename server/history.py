@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from diffuse_uda.types import ModelName
 
@@ -153,7 +152,7 @@ def log_event(event: Event) -> None:
 def append_record(folder: Path, record: RoundRecord) -> None:
     """Add a round to `history.jsonl` and wait until it is on the disk.
 
-    A crash can leave half a line at the end; `read_history` passes over it, and the next record starts a new line.
+    A crash can leave half a line at the end; the next record starts a new line, so that only that half is lost.
     """
     line = json.dumps(asdict(record), allow_nan=False)
     with (folder / HISTORY_FILE).open("ab+") as file:
@@ -162,20 +161,6 @@ def append_record(folder: Path, record: RoundRecord) -> None:
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """All complete rounds of a run, as the fields of `RoundRecord`; empty if there are none yet."""
-    path = folder / HISTORY_FILE
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            logger.warning("%s holds an incomplete line; a run was cut off while it was written", path)
-    return records
 
 
 def _ends_with_newline(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the server leaves behind: `study.json`, `history.jsonl`, `evaluation.json` and checkpoints."""
+"""What the server leaves behind: `federation.json`, `history.jsonl`, `evaluation.json` and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from diffuse_uda.types import ModelName, StateDict
 from server.history import HISTORY_FILE, RoundRecord
 from server.workflow import Step
 
-STUDY_FILE = "study.json"
+FEDERATION_FILE = "federation.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
+SEGMENTER = "segmenter"
+"""Folder of the adapted segmenter: what `diffuse-uda predict` takes."""
 DENOISER_MEAN = "denoiser-mean"
 """Checkpoint of the denoiser's running mean over rounds, beside the raw average `denoiser`."""
 
@@ -42,7 +44,7 @@ def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard
             for card in sites
         ],
     }
-    _write_json(run_dir / STUDY_FILE, study)
+    _write_json(run_dir / FEDERATION_FILE, study)
 
 
 def save_models(
@@ -62,6 +64,11 @@ def save_models(
     for folder in (LATEST, step.phase.label) if step.is_last else (LATEST,):
         for name, weights in changed.items():
             save_checkpoint(run_dir / CHECKPOINTS / folder / name, weights, {**facts, "model": name})
+
+
+def save_segmenter(run_dir: Path, weights: StateDict, metadata: Mapping[str, Any]) -> None:
+    """Save the adapted segmenter in a place of its own, once the study is done."""
+    save_checkpoint(run_dir / SEGMENTER, weights, {**metadata, "model": ModelName.SEGMENTER.value})
 
 
 def save_scores(run_dir: Path, step: Step, record: RoundRecord) -> None:

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from diffuse_uda.exchange.run_options import read_run_config
 from diffuse_uda.methods import build_method
 from diffuse_uda.models import initial_weights
+from diffuse_uda.types import ModelName
 from server.history import (
     Event,
     Listener,
@@ -24,7 +25,7 @@ from server.history import (
 )
 from server.introductions import meet_sites
 from server.mail import Mail
-from server.run_folder import open_run_folder, save_models, save_scores
+from server.run_folder import open_run_folder, save_models, save_scores, save_segmenter
 from server.strategy import FederatedPhases
 from server.workflow import require_membership, steps
 
@@ -70,6 +71,7 @@ def build_server_app(notify: Listener = log_event) -> ServerApp:
             record = federation.run_step(step)
             save_models(options.run_dir, step, federation.models, federation.denoiser_mean, metadata)
             save_scores(options.run_dir, step, record)
+        save_segmenter(options.run_dir, federation.models[ModelName.SEGMENTER], metadata)
         tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
 
     return app

@@ -1,4 +1,4 @@
-"""Updates that wait on the server's disk until a round is complete: checked on arrival, averaged from the file.
+"""Weights that wait on the server's disk until a round is complete: checked on arrival, averaged from the file.
 
 The average must not depend on who answered first, and the shares depend on who answered at all, so it is summed when
 the round is complete. Keeping the replies in memory until then would cost one model a site; asking for them one after
@@ -62,6 +62,12 @@ class SpooledWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         """Number of tensors."""
         return len(self._places)
+
+    def forms(self) -> dict[str, Tensor]:
+        """The same tensors without values (on torch's `meta` device), to compare shapes and dtypes with."""
+        return {
+            name: torch.empty(place.shape, dtype=place.dtype, device="meta") for name, place in self._places.items()
+        }
 
     def close(self) -> None:
         """Give the disk space back."""

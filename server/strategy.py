@@ -1,8 +1,8 @@
 """One round after another: orders out, replies in, checks, the average.
 
-Memory: while replies come in, the server holds the model that was sent and one reply; accepted replies wait on disk.
-Then the sent model is let go and the average is built tensor by tensor. That is never more than two models and one
-buffer, beside what rests: the other network and the running mean of the denoiser.
+Memory: a model and its packed form while orders go out; then the model waits on disk, and so does every accepted reply;
+one reply at a time is in memory, and at last the average, built tensor by tensor. That is never more than two models,
+beside what rests: the other network and the running mean of the denoiser.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffuse_uda.algorithms.aggregation import check_update, federated_average, site_weights
+from diffuse_uda.algorithms.domain_rows import DOMAIN_TABLES, owned_rows
 from diffuse_uda.algorithms.ema import update_ema_
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import AggregationError, ExchangeError, QuorumError
@@ -86,19 +87,23 @@ class FederatedPhases:
             )
         )
         num_tensors = len(self.models[step.phase.model])
+        letters = self._send_orders(step, tasks)
         records: dict[str, SiteRecord] = {}
         updates: dict[str, SpooledUpdate] = {}
         with ExitStack() as spool:
-            for site_id, record, update in self._replies(step, tasks):
+            sent = self._set_aside(step.phase, spool)
+            for site_id, record, update in self._replies(step, letters, {} if sent is None else sent.forms()):
                 records[site_id] = record
                 if update is not None:
                     updates[site_id] = update
                     spool.callback(update.weights.close)
                 self.notify(SiteReplied(phase=label, server_round=server_round, site_id=site_id, record=record))
             missed = self._missed_quorum(step, records)
-            if updates and missed is None:
-                for site_id, share in self._average(step.phase, updates).items():
+            if sent is not None and missed is None:
+                for site_id, share in self._average(step.phase, updates, sent).items():
                     records[site_id] = replace(records[site_id], share=share)
+            elif sent is not None:
+                self.models[step.phase.model] = dict(sent)
         round_record = RoundRecord(
             phase=label,
             row=step.phase.row,
@@ -115,10 +120,10 @@ class FederatedPhases:
             raise missed
         return round_record
 
-    def _send_orders(self, step: Step, tasks: Mapping[str, Task]) -> list[Letter]:
+    def _send_orders(self, step: Step, tasks: Mapping[str, Task]) -> dict[str, Letter]:
         packed = encode_weights(self._outgoing(step.phase))
-        return [
-            self.mail.send(
+        return {
+            site_id: self.mail.send(
                 self.node_ids[site_id],
                 work_type(task),
                 encode_order(work_order(step, task, self.sites), packed),
@@ -126,7 +131,15 @@ class FederatedPhases:
                 lifetime_s=self.config.federation.round_timeout_s,
             )
             for site_id, task in tasks.items()
-        ]
+        }
+
+    def _set_aside(self, phase: Phase, spool: ExitStack) -> SpooledWeights | None:
+        """Put the model that is being trained on disk: nobody needs its values here while the sites work."""
+        if phase.exchange is Exchange.NOTHING:
+            return None
+        sent = SpooledWeights(self.models.pop(phase.model), self.spool_dir)
+        spool.callback(sent.close)
+        return sent
 
     def _outgoing(self, phase: Phase) -> StateDict:
         """Weights of a phase's model: training continues the raw average, rendering takes the running mean."""
@@ -135,41 +148,41 @@ class FederatedPhases:
             return self.denoiser_mean
         return self.models[phase.model]
 
-    def _replies(self, step: Step, tasks: Mapping[str, Task]) -> Iterator[tuple[str, SiteRecord, SpooledUpdate | None]]:
-        """Send the orders, then judge the answers in the order in which they come."""
-        letters = {letter.node_id: letter for letter in self._send_orders(step, tasks)}
-        site_ids = {self.node_ids[site_id]: site_id for site_id in tasks}
+    def _replies(
+        self, step: Step, letters: Mapping[str, Letter], forms: StateDict
+    ) -> Iterator[tuple[str, SiteRecord, SpooledUpdate | None]]:
+        """Judge the answers in the order in which they come."""
+        site_ids = {letter.node_id: site_id for site_id, letter in letters.items()}
         timeout_s = self.config.federation.round_timeout_s
         for answer in self.mail.answers(letters.values(), timeout_s=timeout_s):
             site_id = site_ids[answer.node_id]
-            record, update = self._judge(step.phase, site_id, answer)
-            yield site_id, replace(record, bytes_sent=letters[answer.node_id].num_bytes), update
+            record, update = self._judge(step.phase, site_id, answer, forms)
+            yield site_id, replace(record, bytes_sent=letters[site_id].num_bytes), update
 
-    def _judge(self, phase: Phase, site_id: str, answer: Answer) -> tuple[SiteRecord, SpooledUpdate | None]:
+    def _judge(
+        self, phase: Phase, site_id: str, answer: Answer, forms: StateDict
+    ) -> tuple[SiteRecord, SpooledUpdate | None]:
         """Accept an answer, or say what is wrong with it; one bad site must not end the round."""
         if answer.content is None:
             return SiteRecord(state=_ENDS[answer.outcome], seconds=answer.seconds, reason=answer.reason), None
         record = SiteRecord(state=SiteState.USED, seconds=answer.seconds, bytes_received=num_bytes(answer.content))
         try:
             reply = decode_reply(answer.content)
-            update = self._checked(phase, site_id, reply)
+            update = self._checked(phase, site_id, reply, forms)
         except (ExchangeError, AggregationError) as error:
             return replace(record, state=SiteState.REJECTED, reason=str(error)), None
         return replace(record, num_examples=reply.num_examples, metrics=dict(reply.metrics)), update
 
-    def _checked(self, phase: Phase, site_id: str, reply: SiteReply) -> SpooledUpdate | None:
+    def _checked(self, phase: Phase, site_id: str, reply: SiteReply, forms: StateDict) -> SpooledUpdate | None:
         if phase.exchange is Exchange.NOTHING:
             if reply.weights is not None:
                 msg = f"site {site_id!r} sent weights in phase {phase.label!r}, which exchanges none"
                 raise ExchangeError(msg)
             return None
-        update = WeightUpdate(site_id=site_id, weights=reply.weights or {}, num_examples=reply.num_examples)
-        check_update(update, self.models[phase.model])
-        return SpooledUpdate(
-            site_id=site_id,
-            num_examples=reply.num_examples,
-            weights=SpooledWeights(update.weights, self.spool_dir),
-        )
+        weights = reply.weights or {}
+        check_update(WeightUpdate(site_id=site_id, weights=weights, num_examples=reply.num_examples), forms)
+        spooled = SpooledWeights(weights, self.spool_dir)
+        return SpooledUpdate(site_id=site_id, num_examples=reply.num_examples, weights=spooled)
 
     def _missed_quorum(self, step: Step, records: Mapping[str, SiteRecord]) -> QuorumError | None:
         used = [site_id for site_id, record in records.items() if record.state is SiteState.USED]
@@ -179,7 +192,9 @@ class FederatedPhases:
             return error
         return None
 
-    def _average(self, phase: Phase, updates: Mapping[str, SpooledUpdate]) -> dict[str, float]:
+    def _average(
+        self, phase: Phase, updates: Mapping[str, SpooledUpdate], sent: SpooledWeights
+    ) -> dict[str, float]:
         """Replace the phase's model by the average of the updates; return every site's share.
 
         Cases are counted as the cards said before round 1: a reply cannot buy itself a larger share.
@@ -187,12 +202,16 @@ class FederatedPhases:
         sites = [card for card in self.sites if card.site_id in updates]
         counts = [(card.role, card.num_cases) for card in sites]
         shares = site_weights(counts, fit_config(self.config, phase).source_weight)
-        self.models.pop(phase.model)  # the average needs its room; the last round is on disk
         average = federated_average([updates[card.site_id] for card in sites], shares)
+        share_of = {card.site_id: share for card, share in zip(sites, shares, strict=True)}
+        by_domain = [share_of.get(card.site_id, 0.0) for card in self.sites]
+        for name in average:
+            if name.endswith(DOMAIN_TABLES):
+                average[name] = owned_rows(average[name], sent[name], by_domain)
         self.models[phase.model] = average
         if phase.model is ModelName.DENOISER:
             if self.denoiser_mean is None:
                 self.denoiser_mean = {name: tensor.clone() for name, tensor in average.items()}
             else:
                 update_ema_(self.denoiser_mean, average, self.config.diffuse.server_ema_decay)
-        return {card.site_id: share for card, share in zip(sites, shares, strict=True)}
+        return share_of

@@ -62,6 +62,7 @@ class RunningAverage:
     site_ids: set[str] = field(default_factory=set)
 
 
+@torch.no_grad()
 def federated_average(updates: Sequence[Update], weights: Sequence[float] | None = None) -> StateDict:
     """Average by number of cases: FedAvg (McMahan et al. 2017, arXiv:1602.05629), algorithm 1.
 
@@ -94,6 +95,7 @@ def federated_average(updates: Sequence[Update], weights: Sequence[float] | None
     return {name: _average_tensor(name, ordered) for name in ordered[0][0].weights}
 
 
+@torch.no_grad()
 def add_update_(average: RunningAverage, update: Update, *, weight: float | None = None) -> None:
     """Add one update to a running average in place; a refused update leaves the average as it was.
 
@@ -122,11 +124,11 @@ def add_update_(average: RunningAverage, update: Update, *, weight: float | None
     for name, tensor in update.weights.items():
         if name not in average.weights:
             average.dtypes[name] = tensor.dtype
-            average.weights[name] = tensor.detach().to(_running_dtype(tensor.dtype), copy=True)
+            average.weights[name] = tensor.to(_running_dtype(tensor.dtype), copy=True)
         elif tensor.is_floating_point():
             # mean + (tensor - mean) * share needs no memory of its own, and damps earlier rounding.
             mean = average.weights[name]
-            mean.lerp_(tensor.detach().to(mean.dtype), weight / average.total_weight)
+            mean.lerp_(tensor.to(mean.dtype), weight / average.total_weight)
         else:
             torch.maximum(average.weights[name], tensor, out=average.weights[name])
 
@@ -194,7 +196,7 @@ def _average_tensor(name: str, ordered: Sequence[tuple[Update, float]]) -> Tenso
     total = torch.zeros_like(first, dtype=torch.float64) if is_weight else first.clone()
     del first
     for update, share in ordered:
-        tensor = update.weights[name].detach()
+        tensor = update.weights[name]
         require_same_form(update.site_id, name, tensor, shape, dtype)
         if is_weight:
             total.add_(tensor, alpha=share)

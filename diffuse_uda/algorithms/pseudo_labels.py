@@ -128,17 +128,13 @@ def _drop_islands(
 ) -> None:
     """Let islands fall to their next best class, in place, until none is left."""
     lost = np.zeros(probabilities.shape, dtype=np.bool_)
-    # A pass lowers every island by one class; islands that new neighbours keep uncovering end in the background.
-    for _ in classes:
-        i, j, k = np.nonzero(_islands(label_map, classes, min_fraction))
-        if not i.size:
-            return
+    # An island that falls can dwarf a component that was large enough before, so look again until nothing falls.
+    # It ends, because no voxel loses a class twice.
+    while (islands := _islands(label_map, classes, min_fraction)).any():
+        i, j, k = np.nonzero(islands)
         lost[label_map[i, j, k], i, j, k] = True
         label_map[i, j, k] = np.where(lost[:, i, j, k], -np.inf, probabilities[:, i, j, k]).argmax(axis=0)
         confidence[i, j, k] = 0.0
-    islands = _islands(label_map, classes, min_fraction)
-    label_map[islands] = BACKGROUND
-    confidence[islands] = 0.0
 
 
 def _islands(label_map: npt.NDArray[np.int64], classes: list[int], min_fraction: float) -> npt.NDArray[np.bool_]:

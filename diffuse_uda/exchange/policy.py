@@ -15,11 +15,12 @@ from diffuse_uda.errors import ExchangeError
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Exchange, Phase
+from diffuse_uda.models import build_model
 from diffuse_uda.types import SiteRole, StateDict
 
 COUNTS_AND_LOSSES = frozenset(
     {"confidence", "learning-rate", "loss", "num-local-steps", "pairs", "seconds", "withheld-scores"}
-    | {f"loss/{term}" for term in ("adversarial", "consistency", "diffusion", "supervised", "synthetic")}
+    | {f"loss/{term}" for term in ("consistency", "diffusion", "supervised", "synthetic")}
 )
 """Scalars about the work itself, by full name."""
 
@@ -136,6 +137,21 @@ def reply_policy(config: StudyConfig, role: SiteRole, order: WorkOrder, received
         max_message_bytes=config.exchange.max_message_bytes,
         min_cases_for_statistics=config.exchange.min_cases_for_statistics,
     )
+
+
+def describe_policy(config: StudyConfig, num_classes: int) -> tuple[dict[str, list[str]], list[str]]:
+    """List what this study lets out of a site, for a report or a data protection officer.
+
+    Returns:
+        Names of the tensors by model, and names of the scalars; `<label>` stands for each label of the study.
+    """
+    models = {phase.model for phase in build_method(config).phases if phase.exchange is Exchange.WEIGHTS}
+    tensors = {}
+    for name in sorted(models):
+        with torch.device("meta"):  # names are wanted, not numbers
+            tensors[name.value] = list(build_model(config, name, num_classes).state_dict())
+    scores = [key for name in sorted(SCORES) for key in (name, f"{name}/<label>")]
+    return tensors, [*sorted(COUNTS_AND_LOSSES), *scores]
 
 
 def check_card(card: SiteCard, config: StudyConfig, *, site_allows_style: bool) -> None:

@@ -1,7 +1,7 @@
 """Every system as data: its phases, who does what in each, and what is exchanged. Nothing here trains."""
 
-from diffuse_uda.errors import ConfigError
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import ConfigError
 from diffuse_uda.methods import asc, asc_plus, diffuse_uda, source_only
 from diffuse_uda.methods.phase import Method
 

@@ -1,5 +1,7 @@
 """ASC, federated: appearance and structure consistency with a mean teacher (arXiv:2310.14172).
 
+Phase by phase:
+
     warm-up     source: supervised
     adapt       source: Dice(S(xs), ys) + Dice(S(xs2t), ys);   target: lambda * cross-paired consistency;   average
     evaluate

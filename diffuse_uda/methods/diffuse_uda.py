@@ -1,5 +1,7 @@
 """Diffuse-UDA, federated (arXiv:2408.05985).
 
+Phase by phase:
+
     ASC+                      every phase of ASC+, hence its row for nothing
     repeat num_passes times:
       pseudo-label            targets: mean softmax of the last global models, argmax, small components removed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from monai.networks.nets import DiffusionModelUNet
@@ -13,14 +16,39 @@ from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
 
 
+TABLE_RATE = 10.0
+"""Factor on the class table: a step of AdamW moves an intensity this many times as far as a weight."""
+
+
 def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) -> Float[Tensor, "batch klass i j k"]:
     """One-hot foreground channels in {-1, 1}, the condition of Med-DDPM (arXiv:2305.18453); background is all -1."""
     one_hot = functional.one_hot(label_map[:, 0].long(), num_classes).movedim(-1, 1)[:, 1:]
     return one_hot.to(torch.float32) * 2 - 1
 
 
+class ClassTable(nn.Module):
+    """One learned clean intensity for every domain and class: the image a label map alone would explain.
+
+    With it the network has to learn only what differs from the mean of a class (texture, partial volume, bias field,
+    what is not labelled). Without it a small network needs thousands of steps before its images follow the label map.
+    """
+
+    def __init__(self, num_domains: int, num_classes: int) -> None:
+        """Start at zero, the middle of the intensities [-1, 1]."""
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(num_domains, num_classes))
+
+    def forward(
+        self, condition: Float[Tensor, "batch klass i j k"], domains: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch 1 i j k"]:
+        """Look up every voxel's class; `condition` is what `label_channels` makes."""
+        foreground = (condition + 1) / 2
+        one_hot = torch.cat([1 - foreground.sum(dim=1, keepdim=True), foreground], dim=1)
+        return torch.einsum("nc,ncijk->nijk", self.rows[domains] * TABLE_RATE, one_hot)[:, None]
+
+
 class Denoiser(nn.Module):
-    """Predicts the velocity or the noise of a volume, given its label map, the time and the domain.
+    """Predicts the clean volume, the velocity or the noise, given the label map, the time and the domain.
 
     The domain is one row of an embedding table that is added to the time embedding (MONAI's class embedding), so one
     averaged network renders every site's look and the look is chosen when sampling.
@@ -32,6 +60,7 @@ class Denoiser(nn.Module):
         self.num_classes = num_classes
         self.domain_conditioning = config.domain_conditioning
         self.activation_checkpointing = False
+        self.class_table = ClassTable(config.max_domains, num_classes) if config.class_table else None
         blocks = NUM_POSITIONS if config.stem == 2 else 1
         network = DiffusionModelUNet(
             spatial_dims=3,
@@ -54,7 +83,7 @@ class Denoiser(nn.Module):
         condition: Float[Tensor, "batch klass i j k"],
         domains: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch 1 i j k"]:
-        """Predict velocity or noise.
+        """Predict what the recipe asks for.
 
         Args:
             noisy: x_t; clean images are scaled to [-1, 1].
@@ -62,10 +91,12 @@ class Denoiser(nn.Module):
             condition: `label_channels` of the label map.
             domains: Index of the site to look like.
         """
+        looks = domains if self.domain_conditioning else torch.zeros_like(domains)
         inputs = torch.cat([noisy, condition], dim=1)
-        named = {"class_labels": domains} if self.domain_conditioning else {}
+        named = {"class_labels": looks} if self.domain_conditioning else {}
+        output: Tensor
         if self.activation_checkpointing and self.training:
-            output: Tensor = checkpoint(self.network, inputs, timesteps, use_reentrant=False, **named)
-            return output
-        output = self.network(inputs, timesteps, **named)
-        return output
+            output = checkpoint(self.network, inputs, timesteps, use_reentrant=False, **named)
+        else:
+            output = self.network(inputs, timesteps, **named)
+        return output if self.class_table is None else output + self.class_table(condition, looks)

@@ -16,16 +16,12 @@ def space_to_depth(volumes: Float[Tensor, "batch channel i j k"]) -> Float[Tenso
     Args:
         volumes: Sizes along i, j and k must be even.
     """
-    return rearrange(
-        volumes, "b c (i a) (j e) (k f) -> b (c a e f) i j k", a=FACTOR, e=FACTOR, f=FACTOR
-    )
+    return rearrange(volumes, "b c (i a) (j e) (k f) -> b (c a e f) i j k", a=FACTOR, e=FACTOR, f=FACTOR)
 
 
 def depth_to_space(features: Float[Tensor, "batch channel8 i2 j2 k2"]) -> Float[Tensor, "batch channel i j k"]:
     """Undo `space_to_depth`."""
-    return rearrange(
-        features, "b (c a e f) i j k -> b c (i a) (j e) (k f)", a=FACTOR, e=FACTOR, f=FACTOR
-    )
+    return rearrange(features, "b (c a e f) i j k -> b c (i a) (j e) (k f)", a=FACTOR, e=FACTOR, f=FACTOR)
 
 
 class BlockwiseNetwork(nn.Module):

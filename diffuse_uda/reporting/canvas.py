@@ -7,7 +7,6 @@ import io
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -16,7 +15,6 @@ from PIL import Image
 DARK = "#0E1116"
 """Behind scans: black is what a reading room uses, and it is right on a light page as on a dark one."""
 LIGHT_INK = "#E6E9EE"
-DIM_INK = "#9AA4B2"
 
 _NUM_GREYS = 88
 _NUM_HUES = 256 - _NUM_GREYS
@@ -34,9 +32,10 @@ def light_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), facecolor="white", layout="constrained")
 
 
-def bare(axes: Axes) -> None:
-    """Take ticks and frame away."""
-    axes.set_axis_off()
+def plain_text(text: str) -> str:
+    """Keep Matplotlib from reading a name: `$` means mathematics to it, a leading underscore hides a legend's entry."""
+    visible = f" {text}" if text.startswith("_") else text
+    return visible.replace("$", r"\$")
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from diffuse_uda.reporting.canvas import light_figure, svg_bytes
+from diffuse_uda.reporting.canvas import light_figure, plain_text, svg_bytes
 from diffuse_uda.reporting.history_view import Curve
 from diffuse_uda.reporting.palette import SITE_COLOURS, SITE_MARKERS, row_colour, row_marker
 from diffuse_uda.reporting.rows import row_name
@@ -41,20 +42,20 @@ def render_curves(curves: Mapping[str, Mapping[str, Curve]], site_ids: Sequence[
     figure = light_figure(max(9.0, 3.2 * num_columns), 2.5 * num_lines + 0.5)
     grid = figure.subplots(num_lines, num_columns, squeeze=False).ravel()
     places = {site_id: index for index, site_id in enumerate(dict.fromkeys([*site_ids, *_sites_of(curves)]))}
+    handles: dict[str, Line2D] = {}
     for axes, (phase, by_site) in zip(grid, curves.items(), strict=False):
         for site_id, curve in by_site.items():
-            _draw_curve(axes, curve, place=places[site_id], site_id=site_id)
+            handles[site_id] = _draw_curve(axes, curve, place=places[site_id])
         _dress(axes, title=phase)
         axes.set_xlabel("round", color=_INK, fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
     grid[0].set_ylabel("loss", color=_INK, fontsize=8)
-    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     shown = sorted(handles, key=lambda site_id: places[site_id])
     figure.legend(
         [handles[site_id] for site_id in shown],
-        shown,
+        [plain_text(site_id) for site_id in shown],
         loc="outside lower center",
         ncols=max(1, min(5, len(shown))),
         frameon=False,
@@ -67,22 +68,17 @@ def _sites_of(curves: Mapping[str, Mapping[str, Curve]]) -> list[str]:
     return sorted({site_id for by_site in curves.values() for site_id in by_site})
 
 
-def _draw_curve(axes: Axes, curve: Curve, *, place: int, site_id: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, *, place: int) -> Line2D:
     rounds, losses = zip(*curve, strict=True)
-    axes.plot(
+    (line,) = axes.plot(
         rounds,
         losses,
         color=SITE_COLOURS[place % len(SITE_COLOURS)],
         marker=SITE_MARKERS[place % len(SITE_MARKERS)],
         markersize=4,
         linewidth=1.4,
-        label=_plain(site_id),
     )
-
-
-def _plain(text: str) -> str:
-    # Matplotlib reads `$` as mathematics, and hides labels that begin with an underscore.
-    return text.replace("$", r"\$") if not text.startswith("_") else " " + text.replace("$", r"\$")
+    return line
 
 
 def _dress(axes: Axes, *, title: str) -> None:
@@ -122,7 +118,7 @@ def render_dice_chart(targets: Mapping[str, Mapping[str, Mapping[str, Any]]], ro
         for line, row in enumerate(row for row in rows if row in table):
             _draw_dot(axes, table[row], row, height=place - 0.4 + step * (line + 0.5))
     _dress(axes, title="Dice at every target (large: mean, small: single scans)")
-    axes.set_yticks(range(len(scored)), [_plain(site_id) for site_id in scored])
+    axes.set_yticks(range(len(scored)), [plain_text(site_id) for site_id in scored])
     axes.set_ylim(len(scored) - 0.5, -0.5)
     axes.set_xlim(0.0, 1.0)
     axes.grid(visible=False, axis="y")

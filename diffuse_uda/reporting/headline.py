@@ -38,8 +38,8 @@ class Headline:
 def compose_headline(results: Mapping[str, Any]) -> Headline:
     """Say what the last adapted method brought over source-only at the targets.
 
-    Only targets that have both scores count, so that the two means are over the same scans. A loss is said as plainly as a
-    gain, and a target that lost while the mean won is named.
+    Only targets that have both scores count, so that the two means are over the same scans. A loss is said as
+    plainly as a gain, and a target that lost while the mean won is named.
 
     Args:
         results: As `results.build_results` makes them.
@@ -55,14 +55,14 @@ def compose_headline(results: Mapping[str, Any]) -> Headline:
     if not pairs:
         sentence = f"No target holds labelled test scans, so what {row_name(row)} brought was not measured."
         return Headline(verdict=Verdict.UNKNOWN, sentence=sentence, details=())
+    name, where = row_name(row), _where(list(pairs))
     before = mean_defined(floor for floor, _ in pairs.values()) or 0.0
     after = mean_defined(adapted for _, adapted in pairs.values()) or 0.0
     verdict = _verdict(after - before)
-    name, where = row_name(row), _where(list(pairs))
     sentence = {
         Verdict.BETTER: f"Without a single target label, {name} raised the mean Dice {where} "
         f"from {before:.3f} to {after:.3f}{_gap_clause(results, row)}.",
-        Verdict.SAME: f"{name} made no difference: the mean Dice {where} was {before:.3f} before and {after:.3f} after.",
+        Verdict.SAME: f"{name} made no difference: the mean Dice {where} went from {before:.3f} to {after:.3f}.",
         Verdict.WORSE: f"{name} did harm: the mean Dice {where} fell from {before:.3f} to {after:.3f}.",
     }[verdict]
     details = [
@@ -136,12 +136,12 @@ def _ablation(results: Mapping[str, Any], row: str, site_ids: Sequence[str], aft
     scores = [_dice(results["targets"][site_id], "asc-plus") for site_id in site_ids]
     if (mean := mean_defined(scores)) is None or None in scores:
         return []
-    name = row_name(row)
+    before = f"ASC+, the stage before the generator, reached {mean:.3f}"
     return [
         {
-            Verdict.BETTER: f"ASC+, the stage before the generator, stood at {mean:.3f}; {name} added {after - mean:.3f}.",
-            Verdict.SAME: f"ASC+, the stage before the generator, was as good ({mean:.3f}).",
-            Verdict.WORSE: f"ASC+, the stage before the generator, was better ({mean:.3f}): {name} lost {mean - after:.3f}.",
+            Verdict.BETTER: f"{before}; {row_name(row)} added {after - mean:.3f}.",
+            Verdict.SAME: f"{before}, which is as good.",
+            Verdict.WORSE: f"{before}, which is better: {row_name(row)} lost {mean - after:.3f}.",
         }[_verdict(after - mean)]
     ]
 

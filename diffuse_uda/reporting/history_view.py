@@ -22,8 +22,6 @@ class SiteRecord:
     """Finite scalars the site reported."""
     to_site_bytes: int = 0
     to_server_bytes: int = 0
-    tensors: int = 0
-    """Named tensors in the site's reply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +31,8 @@ class RoundRecord:
     phase: str
     """Label of the phase (`Phase.label`)."""
     server_round: int
+    num_tensors: int = 0
+    """Tensors of the model that went out."""
     seconds: float = 0.0
     sites: Mapping[str, SiteRecord] = field(default_factory=dict)
 
@@ -51,6 +51,7 @@ def parse_record(record: Mapping[str, Any]) -> RoundRecord:
     return RoundRecord(
         phase=str(record["phase"]),
         server_round=int(record["server_round"]),
+        num_tensors=int(record.get("num_tensors") or 0),
         seconds=float(record.get("seconds") or 0.0),
         sites={str(site_id): _parse_site(entry) for site_id, entry in sites.items()},
     )
@@ -64,29 +65,30 @@ def _parse_site(entry: Mapping[str, Any]) -> SiteRecord:
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         to_site_bytes=int(entry.get("bytes_sent") or 0),
         to_server_bytes=int(entry.get("bytes_received") or 0),
-        tensors=int(entry.get("tensors") or 0),
     )
 
 
 def read_history(path: Path) -> list[RoundRecord]:
     """Read a history of JSON lines, oldest round first.
 
-    A last line without its line break is what a run leaves that was stopped while writing: it is left out. A round that
-    was run again after a restart counts once, in its last version.
+    Half a line is what a run leaves that was stopped while writing: it is passed over. A round that was run again after
+    a restart counts once, in its last version. A run that has not finished a round has no history, hence no file.
 
     Raises:
-        InputError: If the file cannot be read or a complete line is no record.
+        InputError: If the file cannot be read or a line is JSON but no record.
     """
     try:
-        complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise _refusal(path, "all", type(error).__name__) from error
     records: dict[tuple[str, int], RoundRecord] = {}
-    for number, line in enumerate(complete.splitlines(), start=1):
-        if not line.strip():
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
             continue
         try:
-            record = parse_record(json.loads(line))
+            record = parse_record(entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _refusal(path, str(number), f"{type(error).__name__}: {error}") from error
         key = (record.phase, record.server_round)
@@ -115,14 +117,14 @@ def exchange_by_phase(history: Sequence[RoundRecord]) -> dict[str, Any]:
 
     Returns:
         `phases.<label>.{rounds, tensors, to_sites_bytes, to_server_bytes}` in the order in which phases ran, and
-        `total.{to_sites_bytes, to_server_bytes}`. `tensors` is the largest number of named tensors in one reply.
+        `total.{to_sites_bytes, to_server_bytes}`. `tensors` is the number of tensors of the model that went out.
     """
     phases: dict[str, dict[str, int]] = {}
     for record in history:
         count = phases.setdefault(record.phase, {"rounds": 0, "tensors": 0, "to_sites_bytes": 0, "to_server_bytes": 0})
         count["rounds"] += 1
+        count["tensors"] = max(count["tensors"], record.num_tensors)
         for site in record.sites.values():
-            count["tensors"] = max(count["tensors"], site.tensors)
             count["to_sites_bytes"] += site.to_site_bytes
             count["to_server_bytes"] += site.to_server_bytes
     total = {key: sum(count[key] for count in phases.values()) for key in ("to_sites_bytes", "to_server_bytes")}

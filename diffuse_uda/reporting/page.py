@@ -69,14 +69,13 @@ def render_report(inputs: ReportInputs) -> str:
     """Make the page. The same inputs give the same text.
 
     Returns:
-        HTML that loads nothing: style inline, pictures as `data:` addresses, and a content security policy that would forbid
-        anything else.
+        HTML that loads nothing: style inline, pictures as `data:` addresses, and a content security policy that
+        would forbid anything else.
     """
     results = inputs.results
     budget = _Budget(MAX_FIGURE_BYTES)
     row = headline_row(results["rows"])
-    cases = worst_first(list(inputs.cases))
-    shown_cases = list(budget.take(_case_pictures(cases[:MAX_CASES], inputs.label_names)))
+    shown_cases = list(budget.take(_case_pictures(worst_of_every_target(inputs.cases), inputs.label_names)))
     shown_pairs = list(budget.take(_pair_pictures(inputs.pairs, inputs.label_names)))
     return (
         _template_environment()
@@ -89,13 +88,25 @@ def render_report(inputs: ReportInputs) -> str:
             structures=_structure_tables(results),
             dice_chart=_dice_chart(results),
             cases=shown_cases,
-            num_cases=len(cases),
+            num_scored=_num_scored(results),
+            timing=_timing_lines(results["measured"].get("timing", {})),
             pairs=shown_pairs,
             curves=_curves(inputs),
             policy=inputs.policy,
             config=inputs.config,
         )
     )
+
+
+def worst_of_every_target(cases: Sequence[CaseView], *, max_cases: int = MAX_CASES) -> list[CaseView]:
+    """Choose cases to show: every target's worst, then every target's second worst and so on; sorted worst first."""
+    ranks: dict[str, int] = {}
+    ranked = []
+    for case in worst_first(cases):
+        ranks[case.site_id] = ranks.get(case.site_id, -1) + 1
+        ranked.append((ranks[case.site_id], case))
+    chosen = sorted(ranked, key=lambda entry: entry[0])[:max_cases]
+    return worst_first([case for _, case in chosen])
 
 
 def write_report(path: Path, html: str) -> None:
@@ -210,6 +221,19 @@ def _curves(inputs: ReportInputs) -> Picture | None:
         alt=f"Loss over the rounds of {', '.join(curves)}",
         caption="",
     )
+
+
+def _num_scored(results: Mapping[str, Any]) -> int:
+    tables = results["targets"].values()
+    return sum(max((line["num_cases"] for line in table.values()), default=0) for table in tables)
+
+
+def _timing_lines(timing: Mapping[str, Any]) -> dict[str, float]:
+    """Flatten times by part and, one level deeper, by phase."""
+    lines: dict[str, float] = {}
+    for name, value in timing.items():
+        lines |= value if isinstance(value, Mapping) else {name: value}
+    return lines
 
 
 def _structure_tables(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

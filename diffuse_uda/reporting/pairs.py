@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from diffuse_uda.reporting.canvas import DIM_INK, LIGHT_INK, bare, dark_figure, png_bytes
-from diffuse_uda.reporting.overlays import add_legend, draw_scan, fill_structures, write_letters
+from diffuse_uda.reporting.canvas import LIGHT_INK
 from diffuse_uda.reporting.planes import (
     Plane,
     find_cut,
@@ -18,12 +17,22 @@ from diffuse_uda.reporting.planes import (
     take_plane,
     turn_to_ras,
 )
+from diffuse_uda.reporting.sheet import (
+    Cell,
+    add_legend,
+    blank_sheet,
+    fill_structures,
+    place_scan,
+    sheet_bytes,
+    write_letters,
+)
 from diffuse_uda.reporting.views import PairsOfTarget, PairView
 
-_CELL_PX = (170, 204)
+_CELL_WIDTH_PX = 170
+_CELL_HEIGHT_PX = 204
 _GAP_PX = 4
 _BETWEEN_PX = 26
-_TITLE_PX = 40
+_TITLE_PX = 34
 _LEGEND_PX = 34
 
 
@@ -40,51 +49,46 @@ def render_pairs(pairs: PairsOfTarget, label_names: Sequence[str]) -> bytes:
     Raises:
         ValueError: If there is nothing to draw.
     """
-    groups = [("Real", pairs.real), ("Synthetic", pairs.synthetic)]
-    drawn = [(title, views) for title, views in groups if views]
-    if not drawn:
+    groups = [(title, views) for title, views in (("Real", pairs.real), ("Synthetic", pairs.synthetic)) if views]
+    if not groups:
         msg = f"site {pairs.site_id!r}: no scan and no pair to draw; leave the figure out"
         raise ValueError(msg)
-    cell_width, cell_height = _CELL_PX
-    num_columns = sum(len(views) for _, views in drawn)
-    width = num_columns * (cell_width + _GAP_PX) + _GAP_PX + _BETWEEN_PX * (len(drawn) - 1)
-    height = _TITLE_PX + 2 * (cell_height + _GAP_PX) + _LEGEND_PX
-    figure = dark_figure(width, height)
+    step = _CELL_WIDTH_PX + _GAP_PX
+    num_columns = sum(len(views) for _, views in groups)
+    sheet = blank_sheet(
+        num_columns * step + _GAP_PX + _BETWEEN_PX * (len(groups) - 1),
+        _TITLE_PX + 2 * (_CELL_HEIGHT_PX + _GAP_PX) + _LEGEND_PX,
+    )
     left = float(_GAP_PX)
-    for title, views in drawn:
-        middle = left + (len(views) * (cell_width + _GAP_PX) - _GAP_PX) / 2
-        figure.text(
-            middle / width, 1 - 12 / height, title, ha="center", va="top", color=LIGHT_INK, fontsize=10, weight="bold"
-        )
+    for title, views in groups:
+        middle = left + (len(views) * step - _GAP_PX) / 2
+        sheet.text(middle, _TITLE_PX / 2, title, ha="center", va="center", color=LIGHT_INK, fontsize=10, weight="bold")
         for view in views:
-            boxes = [
-                (left / width, (height - _TITLE_PX - (line + 1) * (cell_height + _GAP_PX)) / height)
-                for line in range(2)
-            ]
-            image_axes, label_axes = (
-                figure.add_axes((*corner, cell_width / width, cell_height / height)) for corner in boxes
+            upper = Cell(left=left, top=_TITLE_PX, width=_CELL_WIDTH_PX, height=_CELL_HEIGHT_PX)
+            lower = Cell(
+                left=left, top=upper.top + upper.height + _GAP_PX, width=_CELL_WIDTH_PX, height=_CELL_HEIGHT_PX
             )
-            draw_pair(image_axes, label_axes, view)
-            left += cell_width + _GAP_PX
+            draw_pair(sheet, upper, lower, view)
+            if left == _GAP_PX:
+                write_letters(sheet, upper, Plane.AXIAL)
+            left += step
         left += _BETWEEN_PX
-    write_letters(figure.axes[0], Plane.AXIAL)
-    add_legend(figure, label_names, has_outline=False)
-    return png_bytes(figure)
+    add_legend(sheet, label_names, has_outline=False)
+    return sheet_bytes(sheet)
 
 
-def draw_pair(image_axes: Axes, label_axes: Axes, view: PairView) -> None:
-    """Draw one axial plane twice: the image alone, and with its label map."""
+def draw_pair(sheet: Axes, image_cell: Cell, label_cell: Cell, view: PairView) -> None:
+    """Draw an axial plane of the image, and in a second cell the same plane with its label map.
+
+    A scan without labels shows its coronal plane in the second cell.
+    """
     affine_mm = view.image.affine_mm
-    image = turn_to_ras(view.image.voxels, affine_mm)
-    label_map = None if view.label_map is None else turn_to_ras(view.label_map, affine_mm)
-    cut = find_cut(np.zeros(image.shape, np.bool_) if label_map is None else label_map, margin=(2, 2, 2))
-    spacing_mm = ras_spacing_mm(affine_mm)
+    image, spacing_mm = turn_to_ras(view.image.voxels, affine_mm), ras_spacing_mm(affine_mm)
     black, white = grey_window(image)
-    picture, aspect = take_plane(image, Plane.AXIAL, cut), pixel_aspect(Plane.AXIAL, spacing_mm)
-    draw_scan(image_axes, picture, aspect=aspect, black=black, white=white)
-    if label_map is None:
-        bare(label_axes)
-        label_axes.text(0.5, 0.5, "no labels", transform=label_axes.transAxes, ha="center", color=DIM_INK, fontsize=9)
-        return
-    draw_scan(label_axes, picture, aspect=aspect, black=black, white=white)
-    fill_structures(label_axes, take_plane(label_map, Plane.AXIAL, cut))
+    label_map = np.zeros(image.shape, np.bool_) if view.label_map is None else turn_to_ras(view.label_map, affine_mm)
+    cut = find_cut(label_map, margin=(2, 2, 2))
+    second = Plane.CORONAL if view.label_map is None else Plane.AXIAL
+    for cell, plane in ((image_cell, Plane.AXIAL), (label_cell, second)):
+        picture, aspect = take_plane(image, plane, cut), pixel_aspect(plane, spacing_mm)
+        place = place_scan(sheet, cell, picture, aspect=aspect, black=black, white=white)
+    fill_structures(sheet, place, take_plane(label_map, second, cut))

@@ -18,7 +18,7 @@ STRUCTURE_COLOURS = (
     "#88CCEE",
     "#882255",
 )
-"""Okabe and Ito's set for the first seven (its dark blue made violet: it lies beside sky blue on grey scans), then Tol's muted set."""
+"""Okabe and Ito's set first, its dark blue made violet to differ from sky blue on grey; then Tol's muted set."""
 
 SITE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255")
 SITE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

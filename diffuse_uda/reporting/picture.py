@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-from diffuse_uda.reporting.canvas import LIGHT_INK, dark_figure, png_bytes
-from diffuse_uda.reporting.overlays import add_legend, draw_scan, fill_structures, outline_structures
+from diffuse_uda.reporting.canvas import LIGHT_INK, plain_text
 from diffuse_uda.reporting.pairs import draw_pair
 from diffuse_uda.reporting.planes import (
     Plane,
@@ -20,24 +19,34 @@ from diffuse_uda.reporting.planes import (
     turn_to_ras,
 )
 from diffuse_uda.reporting.rows import row_name
+from diffuse_uda.reporting.sheet import (
+    Cell,
+    add_legend,
+    blank_sheet,
+    fill_structures,
+    outline_structures,
+    place_scan,
+    sheet_bytes,
+    write_title,
+)
 from diffuse_uda.reporting.views import CaseView, PairView
 
 WIDTH_PX = 1600
 HEIGHT_PX = 700
 SHOWN_ROWS = ("source-only", "asc-plus", "diffuse-uda")
 
+_FONT_SIZE = 11
 _LEFT_PX = 34
 _BETWEEN_PX = 30
-_TOP_PX = 8
-_TITLE_PX = 24
+_TOP_PX = 4
+_TITLE_PX = 28
 _LEGEND_PX = 38
 _GAP_PX = 5
-
-_Box = tuple[float, float, float, float]
+_NUM_CASE_COLUMNS = len(SHOWN_ROWS) + 2
 
 
 def render_picture(cases: Sequence[CaseView], pairs: Mapping[str, PairView], label_names: Sequence[str]) -> bytes:
-    """Draw one axial plane of one case a target: scan, source-only, ASC+, Diffuse-UDA, reference; then a synthetic pair.
+    """Draw an axial plane of one case a target: scan, source-only, ASC+, Diffuse-UDA, reference; then a synthetic pair.
 
     Args:
         cases: One held-out case for each target.
@@ -53,72 +62,70 @@ def render_picture(cases: Sequence[CaseView], pairs: Mapping[str, PairView], lab
     if not cases:
         msg = "a picture needs one case of at least one target"
         raise ValueError(msg)
-    figure = dark_figure(WIDTH_PX, HEIGHT_PX)
-    num_columns = len(SHOWN_ROWS) + 2 + (2 if pairs else 0)
-    usable = WIDTH_PX - _LEFT_PX - (_BETWEEN_PX if pairs else 0) - _GAP_PX * num_columns
-    cell_width = usable / num_columns
-    cell_height = (HEIGHT_PX - _TOP_PX - _LEGEND_PX) / len(cases) - _TITLE_PX - _GAP_PX
+    sheet = blank_sheet(WIDTH_PX, HEIGHT_PX)
+    num_columns = _NUM_CASE_COLUMNS + (2 if pairs else 0)
+    width = (WIDTH_PX - _LEFT_PX - (_BETWEEN_PX if pairs else 0)) / num_columns - _GAP_PX
+    height = (HEIGHT_PX - _TOP_PX - _LEGEND_PX) / len(cases) - _TITLE_PX - _GAP_PX
+    lefts = [
+        _LEFT_PX + column * (width + _GAP_PX) + (_BETWEEN_PX if column >= _NUM_CASE_COLUMNS else 0)
+        for column in range(num_columns)
+    ]
     for line, case in enumerate(cases):
-        top = _TOP_PX + line * (_TITLE_PX + cell_height + _GAP_PX)
-        boxes = [_box(column, top + _TITLE_PX, cell_width, cell_height) for column in range(num_columns)]
-        _draw_case(figure, case, boxes[: len(SHOWN_ROWS) + 2])
+        top = _TOP_PX + line * (_TITLE_PX + height + _GAP_PX) + _TITLE_PX
+        cells = [Cell(left=left, top=top, width=width, height=height) for left in lefts]
+        _write_site(sheet, case.site_id, middle=top + height / 2)
+        _draw_case(sheet, cells[:_NUM_CASE_COLUMNS], case)
         if case.site_id in pairs:
-            _draw_synthetic(figure, pairs[case.site_id], boxes[-2:])
-        figure.text(
-            12 / WIDTH_PX,
-            1 - (top + _TITLE_PX + cell_height / 2) / HEIGHT_PX,
-            case.site_id,
-            rotation=90,
-            ha="center",
-            va="center",
-            color=LIGHT_INK,
-            fontsize=11,
-            weight="bold",
-            parse_math=False,
-        )
-    add_legend(figure, label_names, has_outline=any(case.reference is not None for case in cases))
-    return png_bytes(figure)
+            _draw_synthetic(sheet, cells[-2], cells[-1], pairs[case.site_id])
+    add_legend(sheet, label_names, has_outline=any(case.reference is not None for case in cases))
+    return sheet_bytes(sheet)
 
 
-def _box(column: int, top: float, width: float, height: float) -> _Box:
-    left = _LEFT_PX + column * (width + _GAP_PX) + (_BETWEEN_PX if column >= len(SHOWN_ROWS) + 2 else 0)
-    return left / WIDTH_PX, 1 - (top + height) / HEIGHT_PX, width / WIDTH_PX, height / HEIGHT_PX
+def _write_site(sheet: Axes, site_id: str, *, middle: float) -> None:
+    sheet.text(
+        _LEFT_PX / 2,
+        middle,
+        plain_text(site_id),
+        rotation=90,
+        ha="center",
+        va="center",
+        color=LIGHT_INK,
+        fontsize=_FONT_SIZE,
+        weight="bold",
+    )
 
 
-def _draw_case(figure: Figure, case: CaseView, boxes: Sequence[_Box]) -> None:
+def _draw_case(sheet: Axes, cells: Sequence[Cell], case: CaseView) -> None:
     affine_mm = case.image.affine_mm
     image = turn_to_ras(case.image.voxels, affine_mm)
     reference = None if case.reference is None else turn_to_ras(case.reference, affine_mm)
     predictions = {row: turn_to_ras(case.predictions[row], affine_mm) for row in SHOWN_ROWS if row in case.predictions}
     basis = reference if reference is not None else next(iter(predictions.values()), np.zeros(image.shape, np.bool_))
     cut = find_cut(basis, margin=(2, 2, 2))
-    aspect = pixel_aspect(Plane.AXIAL, ras_spacing_mm(affine_mm))
+    picture, aspect = take_plane(image, Plane.AXIAL, cut), pixel_aspect(Plane.AXIAL, ras_spacing_mm(affine_mm))
     black, white = grey_window(image)
-    outline = None if reference is None else take_plane(reference, Plane.AXIAL, cut)
-    fills = [
+    columns = [
         ("Scan", None),
         *((_title(case, row), predictions.get(row)) for row in SHOWN_ROWS),
         ("Reference", reference),
     ]
-    for box, (title, fill) in zip(boxes, fills, strict=True):
+    for cell, (title, fill) in zip(cells, columns, strict=True):
         if fill is None and title != "Scan":
             continue
-        axes = figure.add_axes(box)
-        draw_scan(axes, take_plane(image, Plane.AXIAL, cut), aspect=aspect, black=black, white=white)
-        axes.set_title(title, color=LIGHT_INK, fontsize=11, pad=4)
+        place = place_scan(sheet, cell, picture, aspect=aspect, black=black, white=white)
+        write_title(sheet, cell, title, font_size=_FONT_SIZE)
         if fill is not None:
-            fill_structures(axes, take_plane(fill, Plane.AXIAL, cut))
-            if outline is not None and fill is not reference:
-                outline_structures(axes, outline)
+            fill_structures(sheet, place, take_plane(fill, Plane.AXIAL, cut))
+            if reference is not None and fill is not reference:
+                outline_structures(sheet, place, take_plane(reference, Plane.AXIAL, cut))
 
 
 def _title(case: CaseView, row: str) -> str:
     dice = case.dice.get(row)
-    return row_name(row) if dice is None else f"{row_name(row)}  {dice:.2f}"
+    return row_name(row) if dice is None else f"{row_name(row)}  Dice {dice:.2f}"
 
 
-def _draw_synthetic(figure: Figure, pair: PairView, boxes: Sequence[_Box]) -> None:
-    image_axes, label_axes = (figure.add_axes(box) for box in boxes)
-    draw_pair(image_axes, label_axes, pair)
-    image_axes.set_title("Synthetic image", color=LIGHT_INK, fontsize=11, pad=4)
-    label_axes.set_title("its label map", color=LIGHT_INK, fontsize=11, pad=4)
+def _draw_synthetic(sheet: Axes, image_cell: Cell, label_cell: Cell, pair: PairView) -> None:
+    draw_pair(sheet, image_cell, label_cell, pair)
+    write_title(sheet, image_cell, "Synthetic image", font_size=_FONT_SIZE)
+    write_title(sheet, label_cell, "its label map", font_size=_FONT_SIZE)

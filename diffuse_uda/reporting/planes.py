@@ -17,7 +17,7 @@ Window = tuple[slice, slice, slice]
 
 
 class Plane(StrEnum):
-    """A cut through the body; a patient's right is on the left of the picture, anterior on the left of a sagittal one."""
+    """A cut through the body; right is on the left of the picture, anterior on the left of a sagittal one."""
 
     AXIAL = "axial"
     CORONAL = "coronal"
@@ -78,9 +78,8 @@ def find_cut(label_map: AnyArray, *, margin: Triple) -> Cut:
         label_map: Classes of a RAS+ volume, 0 is background. Without any structure the middle is taken.
         margin: Voxels to show around the structures.
     """
-    shape: Triple = label_map.shape  # type: ignore[assignment]
     if not label_map.any():
-        i, j, k = shape
+        i, j, k = label_map.shape
         return Cut(centre=(i // 2, j // 2, k // 2), window=(slice(0, i), slice(0, j), slice(0, k)))
     centre, window = zip(*(_best_slice(label_map, axis, margin[axis]) for axis in range(3)), strict=True)
     return Cut(centre=centre, window=window)
@@ -111,7 +110,7 @@ def take_plane(volume: AnyArray, plane: Plane, cut: Cut) -> AnyArray:
     index: list[int | slice] = list(cut.window)
     index[axis] = cut.centre[axis]
     picture: AnyArray = volume[tuple(index)].T[::-1]
-    # Axial and coronal pictures begin with the patient's right, sagittal ones with anterior: the high ends of their axes.
+    # Axial and coronal pictures begin with right, sagittal ones with anterior: the high ends of their axes.
     return picture[:, ::-1]
 
 

@@ -1,9 +1,9 @@
 """`results.json`: what a run brought, in a form that programs of later years can still read.
 
 Stable are `seeds`, `sites`, `summary.<row>.{dice_mean, gap_closed_mean, gap_closed_worst}` and
-`targets.<site>.<row>.{dice, hd95_mm}`; other keys may be added or change with `schema`. What no two runs share (clock and
-machine) stands under `measured` alone: without it, equal runs give equal bytes. The file names cases, so it stays with
-whoever ran the simulation.
+`targets.<site>.<row>.{dice, hd95_mm}`; other keys may be added or change with `schema`. What no two runs share (clock
+and machine) stands under `measured` alone: without it, equal runs give equal bytes. The file names cases, so it stays
+with whoever ran the simulation.
 """
 
 from __future__ import annotations

@@ -71,21 +71,21 @@ def summarise_row(cases: Sequence[CaseScores]) -> dict[str, Any]:
     line = {key: _mean_over(structures, key) for key in ("dice", "hd95_mm", "assd_mm", "nsd")}
     return {
         **{key: rounded(value) for key, value in line.items()},
-        "hd95_undefined": sum(int(structure["undefined"]) for structure in structures.values()),
+        "hd95_undefined": sum(structure["undefined"] for structure in structures.values()),
         "num_cases": len(cases),
         "structures": {name: _rounded_values(structure) for name, structure in structures.items()},
         "cases": [_summarise_case(case) for case in sorted(cases, key=lambda case: case.case_id)],
     }
 
 
-def _summarise_structure(scores: Sequence[StructureScore]) -> dict[str, float | None]:
+def _summarise_structure(scores: Sequence[StructureScore]) -> dict[str, Any]:
     return {
         "dice": mean_defined(score.dice for score in scores),
         "hd95_mm": mean_defined(score.hd95_mm for score in scores),
         "assd_mm": mean_defined(score.assd_mm for score in scores),
         "nsd": mean_defined(score.nsd for score in scores),
         "undefined": sum(score.hd95_mm is None for score in scores),
-        "missed": sum(score.status is StructureStatus.EMPTY_PREDICTION for score in scores),
+        "missed": sum(score.status == StructureStatus.EMPTY_PREDICTION for score in scores),
     }
 
 
@@ -97,9 +97,9 @@ def _summarise_case(case: CaseScores) -> dict[str, Any]:
     }
 
 
-def _mean_over(structures: Mapping[str, Mapping[str, float | None]], key: str) -> float | None:
+def _mean_over(structures: Mapping[str, Mapping[str, Any]], key: str) -> float | None:
     return mean_defined(structure[key] for structure in structures.values())
 
 
-def _rounded_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
+def _rounded_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if isinstance(value, int) else rounded(value) for key, value in values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,6 @@ class PairsOfTarget:
     synthetic: tuple[PairView, ...]
 
 
-def worst_first(cases: list[CaseView]) -> list[CaseView]:
+def worst_first(cases: Sequence[CaseView]) -> list[CaseView]:
     """Sort cases by the Dice of the method the report is about, lowest first, unscored ones last."""
     return sorted(cases, key=lambda case: (case.headline_dice is None, case.headline_dice, case.site_id, case.case_id))

@@ -67,7 +67,9 @@ def load_checkpoint(folder: Path) -> tuple[StateDict, dict[str, Any]]:
         raise CheckpointError(msg) from error
     found = hashlib.sha256(payload).hexdigest()
     if found != wanted:
-        msg = f"{file} is damaged: SHA-256 is {found[:16]}..., its manifest says {wanted[:16]}...; restore it from a copy"
+        msg = (
+            f"{file} is damaged: SHA-256 is {found[:16]}..., the manifest says {wanted[:16]}...; restore it from a copy"
+        )
         raise CheckpointError(msg)
     try:
         return safetensors.torch.load(payload), metadata
@@ -92,6 +94,6 @@ def load_weights_(model: torch.nn.Module, weights: StateDict) -> None:
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:5])
-        msg = f"{len(problems)} tensors do not fit {type(model).__name__}: {shown}; was it made with another configuration?"
+        msg = f"{len(problems)} tensors do not fit {type(model).__name__}: {shown}; is the configuration another one?"
         raise CheckpointError(msg)
     model.load_state_dict(weights)

@@ -29,8 +29,9 @@ TIME_SCALE = 1000.0
 def denoising_loss(model: Denoiser, batch: Batch, diffusion: DiffusionConfig, generator: torch.Generator) -> Tensor:
     """Loss of one step of the generator.
 
-    `rectified-flow`: squared error of the velocity x_0 - epsilon (arXiv:2209.03003). `ddpm`: absolute error of epsilon
-    (Ho et al. 2020 with the L1 norm of Med-DDPM). Both weigh every voxel by how much its label is trusted.
+    `rectified-flow`: squared error of the clean image x_0, or of the velocity x_0 - epsilon (arXiv:2209.03003). `ddpm`:
+    absolute error of epsilon (Ho et al. 2020 with the L1 norm of Med-DDPM). Both weigh every voxel by how much its label
+    is trusted.
     """
     clean = batch.images * 2 - 1
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
@@ -38,7 +39,8 @@ def denoising_loss(model: Denoiser, batch: Batch, diffusion: DiffusionConfig, ge
     if diffusion.recipe == "rectified-flow":
         times = stratified_times(len(clean), generator).to(clean.device)
         prediction = model(flow_noisy(clean, noise, times), times * TIME_SCALE, condition, batch.domains)
-        return weighted_flow_loss(prediction, flow_target(clean, noise), batch.voxel_weight, norm="l2")
+        target = clean if diffusion.prediction_type == "sample" else flow_target(clean, noise)
+        return weighted_flow_loss(prediction, target, batch.voxel_weight, norm="l2")
     alphas_cumprod = cosine_alphas_cumprod(diffusion.num_train_timesteps).to(clean.device)
     timesteps = random_timesteps(len(clean), diffusion.num_train_timesteps, generator).to(clean.device)
     noisy = add_noise(clean, noise, timesteps, alphas_cumprod)
@@ -70,11 +72,14 @@ def render(
     condition = label_channels(label_map, model.num_classes)
     noise = torch.randn(label_map.shape, generator=generator).to(label_map.device)
     if diffusion.recipe == "rectified-flow":
-        images = sample_flow_euler(
-            lambda noisy, times: cast("Tensor", model(noisy, times * TIME_SCALE, condition, domains)),
-            noise,
-            diffusion.num_inference_steps,
-        )
+
+        def velocity(noisy: Tensor, times: Tensor) -> Tensor:
+            prediction: Tensor = model(noisy, times * TIME_SCALE, condition, domains)
+            # x_t = (1 - t) x_0 + t epsilon, hence x_0 - epsilon = (x_0 - x_t) / t; the sampler never asks for t = 0.
+            return (prediction - noisy) / times.view(-1, 1, 1, 1, 1) if is_sample else prediction
+
+        is_sample = diffusion.prediction_type == "sample"
+        images = sample_flow_euler(velocity, noise, diffusion.num_inference_steps)
     else:
         images = sample_ddpm(
             lambda noisy, timesteps: cast("Tensor", model(noisy, _scaled(timesteps, diffusion), condition, domains)),

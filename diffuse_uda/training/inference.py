@@ -38,5 +38,5 @@ def predict_probabilities(
                 both, grid.patch_size, 2, model, overlap=grid.window_overlap, mode="gaussian"
             )
     model.train(was_training)
-    plain, mirrored = torch.as_tensor(logits).float().softmax(dim=1)
+    plain, mirrored = torch.as_tensor(logits).float().softmax(dim=1).unbind()
     return ((plain + mirrored.flip(1)) / 2).cpu()

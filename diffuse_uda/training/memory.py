@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,9 +53,8 @@ def estimate_memory(config: StudyConfig, name: ModelName, num_classes: int, *, h
     levels = config.segmenter.num_levels if name is ModelName.SEGMENTER else len(config.denoiser.channels)
     stem = config.segmenter.stem if name is ModelName.SEGMENTER else config.denoiser.stem
     size = stem * 2**levels  # two positions at the coarsest level: instance norm needs more than one
-    if isinstance(model, Denoiser):
-        model.activation_checkpointing = config.compute.activation_checkpointing
-    saved = _saved_bytes(model, size, num_classes)
+    recomputed = model.blocks if isinstance(model, Denoiser) and config.compute.activation_checkpointing else ()
+    saved = _saved_bytes(model, size, num_classes, recomputed)
     i, j, k = config.grid.patch_size
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     copies = _COPIES + (1 if name is ModelName.SEGMENTER else 0)
@@ -126,9 +126,14 @@ def _page_cache_bytes() -> int:
         return 0
 
 
-def _saved_bytes(model: nn.Module, size: int, num_classes: int) -> int:
-    """Bytes of the distinct tensors that autograd keeps for one volume of `size` voxels a side."""
+def _saved_bytes(model: nn.Module, size: int, num_classes: int, recomputed: Sequence[nn.Module]) -> int:
+    """Bytes of the distinct tensors that autograd keeps for one volume of `size` voxels a side.
+
+    Of the blocks in `recomputed`, the backward pass holds one at a time, beside what all of them returned.
+    """
     storages: dict[int, int] = {}
+    returned: dict[int, int] = {}
+    inside: list[int] = []
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
 
     def count(tensor: Tensor) -> Tensor:
@@ -137,6 +142,17 @@ def _saved_bytes(model: nn.Module, size: int, num_classes: int) -> int:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    def enter(*_: object) -> None:
+        inside.append(-sum(storages.values()))
+
+    def leave(_block: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, list[Tensor]]) -> None:
+        inside[-1] += sum(storages.values())
+        for tensor in [output] if isinstance(output, Tensor) else [output[0], *output[1]]:
+            returned[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+
+    for block in recomputed:
+        block.register_forward_pre_hook(enter)
+        block.register_forward_hook(leave)
     volume = torch.zeros(1, 1, size, size, size)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         if isinstance(model, Denoiser):
@@ -146,4 +162,4 @@ def _saved_bytes(model: nn.Module, size: int, num_classes: int) -> int:
             output = model(volume)
         kept = output.sum()  # keeps the graph, and with it every counted storage, alive until here
     del kept
-    return sum(storages.values())
+    return sum(storages.values()) - sum(inside) + sum(returned.values()) + max(inside, default=0)

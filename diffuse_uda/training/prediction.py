@@ -78,8 +78,9 @@ def predict_scan(segmenter: LoadedSegmenter, scan: Path, folder: Path) -> Path:
         InputError: If the scan cannot be used; the message names the rule and what to do.
     """
     name = scan.name.removesuffix(".gz").removesuffix(".nii")
+    file = folder / f"{name.removesuffix('_0000')}.nii.gz"
     try:
-        if scan.resolve().parent == folder.resolve() and f"{name.removesuffix('_0000')}.nii.gz" == scan.name:
+        if scan.resolve() == file.resolve():
             rule = BrokenRuleError(
                 "output-is-input",
                 found=f"the label map would replace the scan {scan.name}",
@@ -93,6 +94,5 @@ def predict_scan(segmenter: LoadedSegmenter, scan: Path, folder: Path) -> Path:
         raise InputError([error.at(centre="-", case=name, file=str(scan))]) from error
     with torch.inference_mode():
         probabilities = predict_probabilities(segmenter.model, case.image, grid, segmenter.config.compute)
-    file = folder / f"{name.removesuffix('_0000')}.nii.gz"
     save_volume(file, restore_to_scan(probabilities, case), dtype="uint8")
     return file

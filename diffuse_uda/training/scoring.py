@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from diffuse_uda.algorithms.metrics import StructureScore, score_case
 from diffuse_uda.data.broken_rule import BrokenRuleError
@@ -71,9 +73,17 @@ def score_folders(
     return scores
 
 
-def _values(voxels: np.ndarray) -> dict[int, str]:  # type: ignore[type-arg]
+def _values(voxels: npt.NDArray[Any]) -> dict[int, str]:
     return {int(value): f"class-{int(value)}" for value in np.unique(np.rint(voxels))}
 
 
 def _finding(path: Path, found: str, wanted: str) -> Finding:
-    return Finding(rule="evaluate", centre="-", case=path.name, file=str(path), found=found, wanted=wanted, fix="check both folders")
+    return Finding(
+        rule="evaluate",
+        centre="-",
+        case=path.name,
+        file=str(path),
+        found=found,
+        wanted=wanted,
+        fix="check both folders",
+    )

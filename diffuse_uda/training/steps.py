@@ -61,7 +61,5 @@ def target_loss(
 
     with torch.no_grad():
         on_original, on_swapped = teacher(torch.cat([images, swapped])).float().softmax(dim=1).chunk(2)
-    student_swapped, student_original = (
-        student(torch.cat([mix(swapped), mix(images)])).float().softmax(dim=1).chunk(2)
-    )
+    student_swapped, student_original = student(torch.cat([mix(swapped), mix(images)])).float().softmax(dim=1).chunk(2)
     return cross_paired_consistency(student_swapped, student_original, mix(on_original), mix(on_swapped))

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace, TracebackType
-from typing import Any
+from typing import Any, Self
 
 import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 
@@ -73,7 +73,7 @@ class LocalGrid(Grid):
         self._replies: dict[str, Future[Message | None]] = {}
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="site")
 
-    def __enter__(self) -> LocalGrid:
+    def __enter__(self) -> Self:
         """Use the grid."""
         return self
 
@@ -145,7 +145,7 @@ class LocalGrid(Grid):
             try:
                 self._on_delivery(message)
                 reply = self._client_app(message, self._contexts[node_id])
-            except Exception as error:  # as Flower does: the words of an unsealed exception reach the server
+            except Exception as error:  # noqa: BLE001 - as Flower does: an unsealed exception's words reach the server
                 reply = Message(Error(CLIENT_RAISED, f"{type(error)}:<'{error}'>"), reply_to=message)
         return self._on_return(reply)
 

@@ -72,9 +72,16 @@ def test_sites_that_agree_keep_their_model(average: Average) -> None:
 
 @both_forms
 def test_updates_are_left_as_they_were(average: Average) -> None:
-    first, second = update("a", 1.0), update("b", 5.0)
-    average(first, second)["w"].add_(100.0)
-    assert (first.weights["w"].item(), second.weights["w"].item()) == (1.0, 5.0)
+    weights = {"w": torch.tensor([1.0], requires_grad=True), "n": torch.tensor([3])}
+    larger = {"w": torch.tensor([5.0]), "n": torch.tensor([4])}
+    averaged = average(
+        WeightUpdate(site_id="a", weights=weights, num_examples=1),
+        WeightUpdate(site_id="b", weights=larger, num_examples=1),
+    )
+    assert not averaged["w"].requires_grad
+    averaged["w"].add_(100.0)
+    averaged["n"].add_(100)
+    assert [(site["w"].item(), site["n"].item()) for site in (weights, larger)] == [(1.0, 3), (5.0, 4)]
 
 
 @both_forms

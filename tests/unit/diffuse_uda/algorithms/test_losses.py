@@ -50,12 +50,14 @@ def test_dice_ce_of_a_coin_toss_is_a_third_plus_log_two() -> None:
     assert loss.item() == pytest.approx(1 / 3 + math.log(2), abs=1e-5)
 
 
-def test_dice_ce_in_half_precision_sums_in_single() -> None:
-    # 80 000 voxels: their squares add up to far more than 65 504, where float16 ends.
+def test_half_precision_is_summed_in_single() -> None:
+    # 80 000 voxels; float16 ends at 65 504.
     logits = torch.zeros(1, 2, 80_000, 1, 1, dtype=torch.float16)
     loss = dice_ce_loss(logits, torch.arange(80_000).view(1, 1, -1, 1, 1) % 2)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(1 / 3 + math.log(2), abs=1e-4)
+    dice = soft_dice_loss(torch.full_like(logits, 0.5), torch.arange(80_000).view(1, 1, -1, 1, 1) % 2)
+    assert dice.item() == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_a_voxel_of_weight_zero_does_not_matter() -> None:

@@ -61,6 +61,8 @@ def test_same_volume_gives_the_same_bytes(tmp_path: Path) -> None:
     save_volume(tmp_path / "one.nii.gz", _volume(), dtype="int16")
     save_volume(tmp_path / "two.nii.gz", _volume(), dtype="int16")
     assert (tmp_path / "one.nii.gz").read_bytes() == (tmp_path / "two.nii.gz").read_bytes()
+    # Bytes 4 to 7 of gzip are a time stamp, and a file name may follow: neither is there.
+    assert (tmp_path / "one.nii.gz").read_bytes()[4:8] == bytes(4)
     assert b".nii" not in (tmp_path / "one.nii.gz").read_bytes()
 
 

@@ -28,7 +28,8 @@ def unfolded() -> Subject:
 
 
 def tissue_at(subject: Subject, point_mm: Vector) -> Tissue:
-    points: Points = tuple(np.array([axis], np.float32) for axis in point_mm)
+    x, y, z = (np.array([axis], np.float32) for axis in point_mm)
+    points: Points = (x, y, z)
     inside = [tissue for tissue, shape in tissue_shapes(subject, points).items() if shape[0] < 0.0]
     return inside[-1] if inside else Tissue.AIR
 
@@ -57,10 +58,12 @@ def test_landmarks_lie_where_anatomy_puts_them(unfolded: Subject, point_mm: Vect
     assert tissue_at(unfolded, point_mm) is tissue
 
 
-def test_the_cortex_is_as_thick_as_the_subject_says(unfolded: Subject) -> None:
-    # Along a line to the left at half height, where the surface is nearly upright.
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize("y", [-30.0, -15.0, 0.0, 15.0, 30.0])
+def test_the_cortex_is_as_thick_as_the_subject_says(unfolded: Subject, side: float, y: float) -> None:
+    # Along a line to the side near the height of the middle, where the surface is nearly upright.
     along = np.arange(30.0, 70.0, 0.1, dtype=np.float32)
-    shapes = tissue_shapes(unfolded, (-along, np.zeros_like(along), np.full_like(along, 20.0)))
+    shapes = tissue_shapes(unfolded, (np.float32(side) * along, np.full_like(along, y), np.full_like(along, 15.0)))
 
     ribbon = (shapes[Tissue.CORTICAL_GM] < 0) & (shapes[Tissue.WHITE_MATTER] > 0)
 

@@ -1,0 +1,175 @@
+"""What is not on the list stays at the site."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from diffuse_uda.config import ExchangeConfig, StudyConfig
+from diffuse_uda.errors import ExchangeError
+from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.exchange.policy import check_card, describe_policy, reply_policy
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.types import SiteRole
+from tests.fake_federation import SOURCE, TARGET_A, order_for
+
+CONFIG = StudyConfig()
+RECEIVED = {"w": torch.zeros(2, 3), "n": torch.tensor(4)}
+POLICY = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED)
+LOCAL = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.PSEUDO_LABEL, "pseudo-label"), RECEIVED)
+GOOD = SiteReply(num_examples=3, weights={"w": torch.ones(2, 3), "n": torch.tensor(5)}, metrics={"loss": 0.5})
+
+
+def _refused(reply: SiteReply, *, policy: object = POLICY) -> str:
+    with pytest.raises(ExchangeError) as caught:
+        policy.check(reply)  # type: ignore[attr-defined]
+    return str(caught.value)
+
+
+def test_the_trained_model_and_a_loss_may_leave() -> None:
+    POLICY.check(GOOD)
+    POLICY.check(replace(GOOD, metrics={"loss": 1, "loss/consistency": np.float64(0.5), "seconds": 3.0}))
+
+
+def test_a_phase_that_exchanges_nothing_lets_no_weights_out() -> None:
+    LOCAL.check(replace(GOOD, weights=None))
+    assert "'n', 'w'" in _refused(GOOD, policy=LOCAL)
+
+
+def test_an_extra_tensor_stays() -> None:
+    image = torch.rand(40, 48, 40)
+    said = _refused(replace(GOOD, weights={**GOOD.weights, "DOE_JANE": image}))  # type: ignore[dict-item]
+    assert said == ("not allowed to leave the site: tensors ['DOE_JANE'], which are not part of the received model")
+
+
+def test_half_a_model_stays() -> None:
+    assert "without ['n']" in _refused(replace(GOOD, weights={"w": torch.ones(2, 3)}))
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [torch.ones(3, 2), torch.rand(40, 48, 40), torch.ones(2, 3, dtype=torch.float64), "DOE_JANE"],
+    ids=["shape", "image", "dtype", "text"],
+)
+def test_another_shape_or_dtype_under_a_good_name_stays(planted: torch.Tensor) -> None:
+    said = _refused(replace(GOOD, weights={"w": planted, "n": torch.tensor(5)}))
+    assert "'w' in another shape or dtype than (2, 3), torch.float32" in said
+    assert "JANE" not in said
+
+
+def test_diverged_weights_stay() -> None:
+    weights = {"w": torch.full((2, 3), math.nan), "n": torch.tensor(5)}
+    assert "'w' with values that are not finite" in _refused(replace(GOOD, weights=weights))
+
+
+@pytest.mark.parametrize("key", ["DOE_JANE", "loss/DOE_JANE", "dice/DOE_JANE", "Loss", "dice/", "loss/ball"])
+def test_a_scalar_of_another_name_stays(key: str) -> None:
+    assert f"scalars ['{key}'], which are not on the list" in _refused(replace(GOOD, metrics={key: 1.0}))
+
+
+@pytest.mark.parametrize("value", ["DOE_JANE", math.inf, math.nan, True, [1.0]])
+def test_a_value_that_is_no_finite_number_stays(value: float) -> None:
+    said = _refused(replace(GOOD, metrics={"loss": value}))
+    assert said == "not allowed to leave the site: scalars ['loss'], which are no finite numbers"
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, "DOE_JANE"])
+def test_a_count_is_a_whole_number(count: int) -> None:
+    assert _refused(replace(GOOD, num_examples=count)) == (
+        "not allowed to leave the site: num-examples, which is no count"
+    )
+
+
+def test_all_problems_are_named_at_once_and_long_lists_are_cut() -> None:
+    foreign = {f"x{index}": 1.0 for index in range(7)}
+    said = _refused(replace(GOOD, weights={}, num_examples=-1, metrics=foreign))
+    assert "['x0', 'x1', 'x2', 'x3', 'x4', ... 7 in all]" in said
+    assert "num-examples" in said
+
+
+def test_the_number_of_scalars_is_bounded() -> None:
+    labels = tuple(f"l{index}" for index in range(3000))
+    order = replace(order_for(Task.ADAPT_TARGET, "adapt"), label_names=labels)
+    policy = reply_policy(CONFIG, SiteRole.TARGET, order, RECEIVED)
+    reply = replace(GOOD, metrics={f"dice/{label}": 0.5 for label in labels})
+    assert "3000 scalars, allowed are 2048" in _refused(reply, policy=policy)
+
+
+def test_a_message_has_a_largest_size() -> None:
+    config = StudyConfig(exchange=ExchangeConfig(max_message_bytes=31))  # 6 floats and one int64 are 32 bytes
+    policy = reply_policy(config, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED)
+    assert "weights of 32 bytes, allowed are 31" in _refused(GOOD, policy=policy)
+
+
+def test_scores_over_two_cases_stay_and_over_three_leave() -> None:
+    scores = {"dice": 0.8, "hd95-mm/ball": 3.0, "undefined/ball": 1.0, "loss": 0.1}
+    reply = SiteReply(num_examples=3, metrics=scores)
+    LOCAL.check(reply)
+    assert LOCAL.without_small_groups(reply) == reply
+    few = replace(reply, num_examples=2)
+    assert "scores ['dice', 'hd95-mm/ball', 'undefined/ball'] over fewer than 3 cases" in _refused(few, policy=LOCAL)
+    kept = LOCAL.without_small_groups(few)
+    assert kept.metrics == {"loss": 0.1, "withheld-scores": 3.0}
+    LOCAL.check(kept)
+
+
+def test_a_loss_over_two_cases_may_leave() -> None:
+    few = SiteReply(num_examples=2, metrics={"loss": 0.1})
+    assert LOCAL.without_small_groups(few) is few
+
+
+def test_an_order_the_method_does_not_contain_is_refused() -> None:
+    with pytest.raises(ExchangeError, match="no such phase"):
+        reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "spy"), RECEIVED)
+    with pytest.raises(ExchangeError, match="in phase 'adapt' a target is not asked to 'adapt_source'"):
+        reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_SOURCE, "adapt"), RECEIVED)
+    with pytest.raises(ExchangeError, match="in phase 'warm-up' a target is not asked"):
+        reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.WARM_UP, "warm-up"), RECEIVED)
+
+
+STYLED = CONFIG.model_copy(update={"exchange": ExchangeConfig(allow_style_blocks=True)})
+
+
+def test_a_card_of_names_and_counts_may_leave() -> None:
+    check_card(SOURCE, CONFIG, site_allows_style=False)
+    check_card(replace(TARGET_A, style_block=torch.ones(13, 13, 7)), STYLED, site_allows_style=True)
+
+
+@pytest.mark.parametrize(
+    ("card", "wrong"),
+    [
+        (replace(SOURCE, site_id="Jane Doe, born 1970"), "site-id"),
+        (replace(SOURCE, site_id=""), "site-id"),
+        (replace(SOURCE, label_names=("background", "Doe^Jane")), "label-names"),
+        (replace(SOURCE, label_names=("x",) * 257), "label-names"),
+        (replace(SOURCE, num_cases=-1), "num-cases"),
+        (replace(SOURCE, num_test_cases="5"), "num-test-cases"),
+        (replace(TARGET_A, style_block=torch.ones(40, 48, 40)), "has 76800 values, allowed are 3840"),
+        (replace(TARGET_A, style_block=torch.full((2,), math.nan)), "not finite"),
+        (replace(TARGET_A, style_block=torch.ones(2, dtype=torch.int64)), "not finite"),
+    ],
+)
+def test_a_card_that_says_more_stays(card: object, wrong: str) -> None:
+    with pytest.raises(ExchangeError, match=wrong) as caught:
+        check_card(card, STYLED, site_allows_style=True)  # type: ignore[arg-type]
+    assert "Jane" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("study", "site"), [(STYLED, False), (CONFIG, True)])
+def test_a_style_block_needs_the_word_of_study_and_site(study: StudyConfig, site: bool) -> None:  # noqa: FBT001
+    with pytest.raises(ExchangeError, match="study and site must both allow it"):
+        check_card(replace(TARGET_A, style_block=torch.ones(2)), study, site_allows_style=site)
+
+
+def test_the_list_can_be_read() -> None:
+    tensors, scalars = describe_policy(CONFIG, 3)
+    assert set(tensors) == {"segmenter", "denoiser"}
+    assert all(len(names) > 10 for names in tensors.values())
+    assert "loss" in scalars
+    assert "dice/<label>" in scalars
+    tensors, _ = describe_policy(StudyConfig(method="asc"), 3)
+    assert set(tensors) == {"segmenter"}

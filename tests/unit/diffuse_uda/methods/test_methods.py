@@ -1,0 +1,123 @@
+"""Methods are data: which phase follows which, who works in it, and what may come back."""
+
+from __future__ import annotations
+
+import pytest
+
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import ConfigError
+from diffuse_uda.methods import build_method
+from diffuse_uda.methods.phase import Exchange, Method, PhaseName, Task, evaluation
+from diffuse_uda.types import ModelName, SiteRole
+
+METHODS = ["source-only", "asc", "asc-plus", "diffuse-uda"]
+
+
+def built(method: str, **flat: bool | int | float | str) -> Method:
+    return build_method(StudyConfig.from_flat({"method": method, **flat}))
+
+
+def labels(method: Method) -> list[str]:
+    return [phase.label for phase in method.phases]
+
+
+def test_source_only_is_a_warm_up_and_its_evaluation() -> None:
+    assert labels(built("source-only")) == ["warm-up", "evaluate-source-only"]
+
+
+@pytest.mark.parametrize("name", ["asc", "asc-plus"])
+def test_asc_adapts_after_the_warm_up_and_reports_both_rows(name: str) -> None:
+    assert labels(built(name)) == ["warm-up", "evaluate-source-only", "adapt", f"evaluate-{name}"]
+
+
+def test_diffuse_uda_continues_asc_plus_and_reports_its_row_for_nothing() -> None:
+    assert labels(built("diffuse-uda")) == [
+        *labels(built("asc-plus")),
+        "pseudo-label",
+        "diffuse",
+        "synthesise",
+        "refine",
+        "evaluate-diffuse-uda",
+    ]
+
+
+def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_methods_name() -> None:
+    assert labels(built("diffuse-uda", **{"num-passes": 2}))[4:] == [
+        "pseudo-label",
+        "diffuse",
+        "synthesise",
+        "refine",
+        "evaluate-diffuse-uda-pass-1",
+        "pseudo-label-2",
+        "diffuse-2",
+        "synthesise-2",
+        "refine-2",
+        "evaluate-diffuse-uda",
+    ]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_are_unique_up_to_the_most_passes(name: str) -> None:
+    found = labels(built(name, **{"num-passes": 4}))
+    assert len(set(found)) == len(found)
+
+
+def test_two_phases_of_one_label_are_refused() -> None:
+    with pytest.raises(ValueError, match="phase labels repeat"):
+        Method(name="twice", phases=(evaluation("a"), evaluation("a")))
+
+
+def test_in_source_only_the_targets_rest_until_the_evaluation() -> None:
+    first, last = built("source-only").phases
+    assert first.tasks == {SiteRole.SOURCE: Task.WARM_UP}
+    assert last.tasks == {SiteRole.SOURCE: Task.EVALUATE, SiteRole.TARGET: Task.EVALUATE}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_evaluation_is_the_only_phase_that_evaluates_and_it_sends_no_weights_back(name: str) -> None:
+    for phase in built(name, **{"num-passes": 2}).phases:
+        is_evaluation = phase.name is PhaseName.EVALUATE
+        assert (Task.EVALUATE in phase.tasks.values()) == is_evaluation
+        assert bool(phase.row) == is_evaluation
+        if is_evaluation:
+            assert (phase.exchange, phase.num_rounds, phase.model) == (Exchange.NOTHING, 1, ModelName.SEGMENTER)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_ends_with_the_evaluation_that_carries_its_name(name: str) -> None:
+    assert built(name).phases[-1].row == name
+
+
+def test_pseudo_labels_and_rendered_pairs_stay_and_only_the_denoiser_serves_the_generator() -> None:
+    phases = {phase.name: phase for phase in built("diffuse-uda").phases}
+    assert phases[PhaseName.PSEUDO_LABEL].tasks == {SiteRole.TARGET: Task.PSEUDO_LABEL}
+    assert {name for name, phase in phases.items() if phase.exchange is Exchange.WEIGHTS} == {
+        PhaseName.WARM_UP,
+        PhaseName.ADAPT,
+        PhaseName.DIFFUSE,
+        PhaseName.REFINE,
+    }
+    assert {name for name, phase in phases.items() if phase.model is ModelName.DENOISER} == {
+        PhaseName.DIFFUSE,
+        PhaseName.SYNTHESISE,
+    }
+
+
+def test_rounds_come_from_the_study() -> None:
+    rounds = {"warm-up.num-rounds": 2, "adapt.num-rounds": 3, "diffuse.num-rounds": 4, "refine.num-rounds": 5}
+    found = {phase.label: phase.num_rounds for phase in built("diffuse-uda", **rounds).phases}
+    assert [found[label] for label in ("warm-up", "adapt", "diffuse", "refine")] == [2, 3, 4, 5]
+    assert found["pseudo-label"] == found["synthesise"] == 1
+
+
+def test_asc_plus_adds_the_adaptive_window_and_augmentation() -> None:
+    plain, plus, whole = built("asc").adapt, built("asc-plus").adapt, built("diffuse-uda").adapt
+    assert (plain.adaptive_window, plain.augment) == (False, False)
+    assert (plus.adaptive_window, plus.augment) == (True, True)
+    assert whole == plus
+
+
+def test_a_method_that_is_not_declared_is_refused_with_the_known_ones() -> None:
+    study = StudyConfig().model_copy(update={"method": "magic"})
+    with pytest.raises(ConfigError, match="unknown method 'magic'; known: .*'asc'"):
+        build_method(study)

@@ -1,0 +1,12 @@
+from diffuse_uda.reporting.palette import STRUCTURE_COLOURS, row_colour, row_marker, structure_colour
+
+
+def test_a_structure_has_one_colour_in_every_figure_and_the_first_ones_all_differ() -> None:
+    colours = [structure_colour(label) for label in range(1, len(STRUCTURE_COLOURS) + 1)]
+    assert len(set(colours)) == len(STRUCTURE_COLOURS)
+    assert structure_colour(len(STRUCTURE_COLOURS) + 1) == colours[0]
+
+
+def test_no_two_known_rows_share_colour_or_marker() -> None:
+    rows = ["source-only", "asc", "asc-plus", "diffuse-uda", "target-supervised", "mine"]
+    assert len({row_colour(row) for row in rows}) == len({row_marker(row) for row in rows}) == len(rows)

@@ -1,0 +1,125 @@
+"""Other looks: intensities stay in [0, 1], air stays air, and the amplitudes go where the style says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffuse_uda.algorithms.appearance import style_block
+from diffuse_uda.training.looks import Look, aligned, look_of, perturbed, randomised
+
+
+def scans(brightness: float = 0.5, seed: int = 0, batch: int = 2) -> Tensor:
+    """A textured cube of the given mean in empty air."""
+    volumes = torch.zeros(batch, 1, 16, 16, 16)
+    texture = torch.rand(batch, 1, 10, 10, 10, generator=torch.Generator().manual_seed(seed))
+    volumes[:, :, 3:13, 3:13, 3:13] = brightness + 0.2 * (texture - 0.5)
+    return volumes
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def foreign(brightness: float) -> Look:
+    return Look(block=style_block(scans(brightness, seed=9, batch=1), 4))
+
+
+def to_foreign(volumes: Tensor, draw: torch.Generator) -> Tensor:
+    return aligned(volumes, [foreign(0.9)], draw, window=0.2, adaptive_window=False)
+
+
+def to_mined(volumes: Tensor, draw: torch.Generator) -> Tensor:
+    return aligned(volumes, [look_of(scans(0.9, seed=9)[0], 4)], draw, window=0.2, adaptive_window=True)
+
+
+def to_perturbed(volumes: Tensor, draw: torch.Generator) -> Tensor:
+    return perturbed(volumes, draw, 0.3)
+
+
+LOOKS = [randomised, to_perturbed, to_foreign, to_mined]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_stays_in_range_keeps_air_and_changes_the_rest(look: Callable[[Tensor, torch.Generator], Tensor]) -> None:
+    volumes = scans()
+    for seed in range(8):
+        changed = look(volumes, generator(seed))
+        assert changed.shape == volumes.shape
+        assert float(changed.min()) >= 0.0
+        assert float(changed.max()) <= 1.0
+        assert float(changed[volumes == 0].abs().max()) == 0.0
+        assert (changed - volumes).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_equal_seeds_give_equal_looks_and_other_seeds_others(
+    look: Callable[[Tensor, torch.Generator], Tensor],
+) -> None:
+    volumes = scans()
+    assert torch.equal(look(volumes, generator(1)), look(volumes, generator(1)))
+    if look is not to_foreign:  # one block and a fixed window: nothing is left to chance
+        assert not torch.equal(look(volumes, generator(1)), look(volumes, generator(2)))
+
+
+def test_a_published_block_moves_the_mean_to_the_styles() -> None:
+    # Width of the window: floor(0.5 * 16 * 0.1) = 0, hence 1: only the mean is aligned, 0.5 to 0.9 of a cube that
+    # fills (10 / 16)^3 of the volume. What lands in the air is taken away again, so the cube moves by that share.
+    volumes = scans(0.5)
+    changed = aligned(volumes, [foreign(0.8)], generator(), window=0.1, adaptive_window=False)
+    share = (10 / 16) ** 3
+    rise = float((changed.mean() - volumes.mean()) / share)
+    assert rise == pytest.approx((0.8 - 0.5) * share, abs=0.003)
+
+
+def test_the_scans_own_block_changes_nothing() -> None:
+    volumes = scans(batch=1)
+    own = [look_of(volumes[0], 4)]
+    torch.testing.assert_close(aligned(volumes, own, generator(), window=0.5, adaptive_window=False), volumes)
+
+
+def test_every_sample_draws_its_own_look() -> None:
+    volumes = scans(0.5, batch=1).repeat(16, 1, 1, 1, 1)
+    dark, bright = foreign(0.3), foreign(0.7)
+    changed = aligned(volumes, [dark, bright], generator(), window=0.1, adaptive_window=False)
+    darker = [bool(mean < volumes.mean()) for mean in changed.mean(dim=(1, 2, 3, 4))]
+    assert 0 < sum(darker) < 16
+
+
+def test_a_wider_window_aligns_more_until_the_block_ends() -> None:
+    volumes, looks = scans(0.5, batch=1), [foreign(0.8)]
+
+    def at(window: float) -> Tensor:
+        return aligned(volumes, looks, generator(), window=window, adaptive_window=False)
+
+    assert not torch.equal(at(0.1), at(0.4))
+    # The block has half-width 4, which is reached at a window of 0.5; the whole range has no more to give.
+    assert torch.equal(at(0.5), at(1.0))
+
+
+def test_the_adaptive_window_follows_the_histograms_only_where_an_image_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distances: list[float] = []
+
+    def record(distance: float, _generator: torch.Generator) -> float:
+        distances.append(distance)
+        return 0.1
+
+    monkeypatch.setattr("diffuse_uda.training.looks.draw_window", record)
+    volumes = scans(batch=1)
+    for look in (foreign(0.9), look_of(volumes[0], 4), look_of(scans(0.9, seed=9)[0], 4)):
+        aligned(volumes, [look], generator(), window=0.1, adaptive_window=True)
+    assert distances[:2] == [0.0, 0.0]
+    # Both are air for 1 - (10/16)^3 = 75.6 % of their voxels, so only the cube's 24.4 % can differ.
+    assert 0.0 < distances[2] < 2 * 0.244**2
+
+
+def test_the_look_of_an_image_is_its_block_and_itself() -> None:
+    image = scans()[0]
+    look = look_of(image, 3)
+    assert look.image is image
+    assert torch.equal(look.block, style_block(image[None], 3))
