@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.types import Scalar, SiteRole
+
+
+EvaluationPart = Literal["development", "test", "all"]
+EVALUATION_PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +29,7 @@ class Site:
     """The site's own word on publishing a mean amplitude block; the study's alone is not enough."""
     num_threads: int | None = None
     """Threads on this machine; None leaves it to the study's configuration."""
-    evaluation_part: str = "all"
+    evaluation_part: EvaluationPart = "all"
     """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
 
 
@@ -56,6 +61,10 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
     except ValueError:
         msg = f"node-config role: found {node_config['role']!r}; wanted one of {[role.value for role in SiteRole]}"
         raise ConfigError(msg) from None
+    part = str(node_config.get("evaluation-part", "all"))
+    if part not in EVALUATION_PARTS:
+        msg = f"node-config evaluation-part: found {part!r}; wanted one of {list(EVALUATION_PARTS)}"
+        raise ConfigError(msg)
     num_threads = node_config.get("num-threads")
     return Site(
         site_id=str(node_config["site-id"]),
@@ -64,5 +73,5 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         workspace=Path(str(node_config["workspace"])),
         allow_style_blocks=bool(node_config.get("allow-style-blocks", False)),
         num_threads=None if num_threads is None else int(num_threads),
-        evaluation_part=str(node_config.get("evaluation-part", "all")),
+        evaluation_part=part,
     )

@@ -53,8 +53,9 @@ class SiteState:
         """Keep a received global segmenter; the last `keep` of them join the pseudo-label ensemble."""
         kept = sorted(self.folder.glob("global-*.safetensors"))
         index = int(kept[-1].stem.removeprefix("global-")) + 1 if kept else 0
-        self.save_tensors(f"global-{index:05d}", weights)
-        for old in sorted(self.folder.glob("global-*.safetensors"))[:-keep or None]:
+        if keep > 0:
+            self.save_tensors(f"global-{index:05d}", weights)
+        for old in kept[: len(kept) + 1 - keep]:
             old.unlink()
 
     def recent_globals(self) -> list[StateDict]:

@@ -15,7 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
 
-
 TABLE_RATE = 10.0
 """Factor on the class table: a step of AdamW moves an intensity this many times as far as a weight."""
 
@@ -74,6 +73,12 @@ class Denoiser(nn.Module):
             num_class_embeds=config.max_domains if config.domain_conditioning else None,
             use_flash_attention=True,
         )
+        self.blocks = (*network.down_blocks, network.middle_block, *network.up_blocks)
+        """The parts that are recomputed one by one: a single checkpoint around them all would save nothing at the peak.
+
+        A tuple, so that they are not registered a second time."""
+        for block in self.blocks:
+            block.forward = functools.partial(self._run_block, block.forward)
         self.network = BlockwiseNetwork(network) if config.stem == 2 else network
 
     def forward(
@@ -94,9 +99,11 @@ class Denoiser(nn.Module):
         looks = domains if self.domain_conditioning else torch.zeros_like(domains)
         inputs = torch.cat([noisy, condition], dim=1)
         named = {"class_labels": looks} if self.domain_conditioning else {}
-        output: Tensor
-        if self.activation_checkpointing and self.training:
-            output = checkpoint(self.network, inputs, timesteps, use_reentrant=False, **named)
-        else:
-            output = self.network(inputs, timesteps, **named)
+        output: Tensor = self.network(inputs, timesteps, **named)
         return output if self.class_table is None else output + self.class_table(condition, looks)
+
+    def _run_block(self, forward: Callable[..., object], *arguments: object, **named: object) -> object:
+        """Run one block, keeping its activations or recomputing them in the backward pass."""
+        if self.activation_checkpointing and self.training:
+            return checkpoint(functools.partial(forward, **named), *arguments, use_reentrant=False)
+        return forward(*arguments, **named)

@@ -30,8 +30,8 @@ def denoising_loss(model: Denoiser, batch: Batch, diffusion: DiffusionConfig, ge
     """Loss of one step of the generator.
 
     `rectified-flow`: squared error of the clean image x_0, or of the velocity x_0 - epsilon (arXiv:2209.03003). `ddpm`:
-    absolute error of epsilon (Ho et al. 2020 with the L1 norm of Med-DDPM). Both weigh every voxel by how much its label
-    is trusted.
+    absolute error of epsilon (Ho et al. 2020 with the L1 norm of Med-DDPM). Both weigh every voxel by how much its
+    label is trusted.
     """
     clean = batch.images * 2 - 1
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)

@@ -17,8 +17,8 @@ from simulations.federation import Federation, run_federation
 def _run(folder: Path, cohort: list[Path], flat: dict[str, bool | int | float | str], **changes: object) -> dict[str, object]:
     config = StudyConfig.from_flat({**flat, **changes})  # type: ignore[dict-item]
     federation = Federation(config=config, centre_folders=cohort, run_dir=folder, command="test", with_references=False)
-    with Console(file=(folder.parent / f"{folder.name}.log").open("w", encoding="utf-8")) as console:
-        return run_federation(federation, console)
+    with (folder.parent / f"{folder.name}.log").open("w", encoding="utf-8") as log:
+        return run_federation(federation, Console(file=log))
 
 
 @pytest.fixture(scope="module")

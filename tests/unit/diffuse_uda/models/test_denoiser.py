@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffuse_uda.config import DenoiserConfig
-from diffuse_uda.models.denoiser import Denoiser, label_channels
+from diffuse_uda.models.denoiser import TABLE_RATE, ClassTable, Denoiser, label_channels
 
 TINY = DenoiserConfig(channels=(8, 16), attention_levels=(False, False), num_groups=4)
 
@@ -61,6 +61,34 @@ def test_without_domain_conditioning_every_domain_looks_the_same() -> None:
     network = denoiser(domain_conditioning=False)
     assert torch.equal(answer(network, domain=0), answer(network, domain=1))
     assert not any("class_embedding" in name for name in network.state_dict())
+
+
+def test_the_class_table_holds_one_intensity_for_every_domain_and_class() -> None:
+    table = ClassTable(2, 3)
+    with torch.no_grad():
+        table.rows.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]) / TABLE_RATE)
+    label_map = torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
+    found = table(label_channels(label_map, 3), torch.tensor([0, 1]))
+    assert found.shape == (2, 1, 4, 1, 1)
+    assert found.flatten(1).tolist() == [pytest.approx([1.0, 2.0, 3.0, 3.0]), pytest.approx([4.0, 5.0, 6.0, 6.0])]
+
+
+def test_only_the_row_of_a_domain_that_was_there_learns() -> None:
+    network = Denoiser(TINY, 3)
+    answer(network, domain=1).sum().backward()  # type: ignore[no-untyped-call]
+    assert network.class_table is not None
+    gradient = network.class_table.rows.grad
+    assert gradient is not None
+    # All 16^3 voxels are of class 1, in the look of domain 1.
+    assert gradient[1].tolist() == [0.0, pytest.approx(16**3 * TABLE_RATE), 0.0]
+    assert gradient[[0, 2, 3]].abs().max() == 0.0
+
+
+def test_the_class_table_can_be_left_out() -> None:
+    network = denoiser(class_table=False)
+    assert network.class_table is None
+    assert not any("class_table" in name for name in network.state_dict())
+    assert answer(network).shape == (1, 1, 16, 16, 16)
 
 
 def test_the_domain_table_has_a_row_for_every_site_that_may_join() -> None:

@@ -104,11 +104,12 @@ def test_the_number_of_workers_does_not_change_the_weights(tmp_path: Path) -> No
 
 def test_sites_work_at_the_same_time_and_each_on_one_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = threading.Barrier(3, timeout=5.0)
+    work = arithmetic_tasks.run_task
 
     def together(site: Any, config: Any, order: Any, weights: Any) -> SiteReply:
         if order.phase == "adapt":
             everybody.wait()
-        return arithmetic_tasks.run_task(site, config, order, weights)
+        return work(site, config, order, weights)
 
     monkeypatch.setattr(client_app.tasks, "run_task", together)
     _run(tmp_path, num_workers=3)
@@ -206,7 +207,7 @@ def test_ctrl_c_ends_the_work_between_two_steps(
 def _mail_with(sleep: Any) -> Any:
     from server.mail import Mail  # noqa: PLC0415 - the class that the test replaces
 
-    return lambda grid: Mail(grid, sleep=lambda seconds: sleep(seconds))
+    return lambda grid: Mail(grid, sleep=sleep)
 
 
 def test_threads_are_shared_out_among_the_sites_that_work_together(

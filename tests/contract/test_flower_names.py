@@ -1,0 +1,58 @@
+"""Flower's private modules move between its minor versions: few files know Flower, and only its public names."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLIC = {
+    "flwr.app",
+    "flwr.clientapp",
+    "flwr.serverapp",
+    "flwr.serverapp.strategy",
+    "flwr.simulation",
+}
+KNOW_FLOWER = {
+    "client/client_app.py",
+    "diffuse_uda/exchange/flower.py",
+    "server/mail.py",
+    "server/server_app.py",
+    "simulations/bench_aggregation.py",
+    "simulations/engines/in_process.py",
+    "simulations/engines/local_grid.py",
+}
+PRIVATE = {("simulations/engines/local_grid.py", "flwr.supercore.task_identity")}
+"""Flower has no public way to say who makes a message outside of its own processes."""
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return {name for name in names if name.split(".")[0] in {"flwr", "grpc", "ray"}}
+
+
+def _files() -> dict[str, set[str]]:
+    packages = ("diffuse_uda", "client", "server", "simulations")
+    paths = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): _imports(path) for path in paths}
+
+
+def test_only_these_files_know_flower() -> None:
+    assert {name for name, imported in _files().items() if imported} == KNOW_FLOWER
+
+
+@pytest.mark.parametrize("name", sorted(KNOW_FLOWER))
+def test_only_public_names_are_imported(name: str) -> None:
+    private = {(name, module) for module in _files()[name] - PUBLIC}
+    assert private <= PRIVATE
+
+
+def test_neither_grpc_nor_ray_is_imported_anywhere() -> None:
+    assert not [name for name, imported in _files().items() if {"grpc", "ray"} & imported]
