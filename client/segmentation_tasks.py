@@ -68,7 +68,7 @@ def adapt_source(work: Workplace, weights: StateDict) -> SiteReply:
 
     def loss_at(_step: int) -> Tensor:
         batch = _labelled_batch(work, examples, config.adapt.batch_size, draw)
-        images, swapped = batch.images, _swapped_source(work, batch.images, looks, draw)
+        images, swapped = batch.images, _swapped_source(work, batch, looks, draw)
         if variant.augment:
             images, swapped = augment_intensity(images, draw), augment_intensity(swapped, draw)
         with autocast(work.device, config.compute):
@@ -114,7 +114,7 @@ def refine_source(work: Workplace, weights: StateDict) -> SiteReply:
     def loss_at(step: int) -> Tensor:
         real = _labelled_batch(work, examples, num_real, draw)
         rendered = _labelled_batch(work, synthetic, num_synthetic, draw)
-        look = randomised(real.images, draw) if step % 2 else real.images
+        look = _swapped_source(work, real, [], draw) if step % 2 else real.images
         images = augment_intensity(torch.cat([look, rendered.images]), draw)
         with autocast(work.device, config.compute):
             logits = student(images)
@@ -149,12 +149,12 @@ def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
     return reply
 
 
-def _swapped_source(work: Workplace, images: Tensor, looks: list[Look], draw: torch.Generator) -> Tensor:
+def _swapped_source(work: Workplace, batch: Batch, looks: list[Look], draw: torch.Generator) -> Tensor:
     """xs2t: the targets' look where the provider knows one, else looks that nobody has."""
     if not looks:
-        return randomised(images, draw)
+        return randomised(batch.images, batch.label_map, draw, num_classes=work.num_classes)
     adaptive = build_method(work.config).adapt.adaptive_window
-    return aligned(images, looks, draw, window=work.config.style.window, adaptive_window=adaptive)
+    return aligned(batch.images, looks, draw, window=work.config.style.window, adaptive_window=adaptive)
 
 
 def _swapped_target(work: Workplace, images: Tensor, looks: list[Look], draw: torch.Generator) -> Tensor:

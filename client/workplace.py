@@ -17,7 +17,7 @@ from diffuse_uda.training.checkpoints import load_weights_
 from diffuse_uda.training.device import choose_device, place, use_threads
 from diffuse_uda.training.schedule import RoundPlan
 from diffuse_uda.training.seeding import derive_generator
-from diffuse_uda.types import ModelName, StateDict
+from diffuse_uda.types import ModelName, SiteRole, StateDict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +52,9 @@ class Workplace:
         return place(model, self.device, self.config.compute)
 
     def plan(self, fit: FitConfig) -> RoundPlan:
-        """Where this round stands in its phase."""
-        return RoundPlan.of(fit, self.order.server_round)
+        """Where this round stands in its phase, for a site of this role."""
+        share = fit.target_step_fraction if self.site.role is SiteRole.TARGET else 1.0
+        return RoundPlan.of(fit, self.order.server_round, share=share)
 
 
 def open_workplace(site: Site, config: StudyConfig, order: WorkOrder) -> Workplace:

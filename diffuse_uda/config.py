@@ -119,7 +119,9 @@ class FitConfig(_Section):
 
     num_rounds: NonNegativeInt = 1
     num_local_steps: PositiveInt = 50
-    """Optimiser steps of one site in one round; every site does the same work."""
+    """Optimiser steps of one site in one round."""
+    target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of these steps a target takes: consistency alone can collapse, so few of them a round."""
     batch_size: PositiveInt = 2
     learning_rate: PositiveFloat = 2e-3
     source_weight: Annotated[float, Field(ge=0.5, le=1)] = 0.5

@@ -91,9 +91,7 @@ def read_history(path: Path) -> list[RoundRecord]:
             record = parse_record(entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _refusal(path, str(number), f"{type(error).__name__}: {error}") from error
-        key = (record.phase, record.server_round)
-        records.pop(key, None)
-        records[key] = record
+        records[record.phase, record.server_round] = record
     return list(records.values())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from diffuse_uda.algorithms.appearance import (
@@ -18,6 +18,7 @@ from diffuse_uda.algorithms.appearance import (
     histogram_distance,
     style_block,
 )
+from diffuse_uda.algorithms.class_contrast import random_class_contrast
 from diffuse_uda.algorithms.randomisation import random_amplitude, random_contrast_curve, random_convolution
 
 AMPLITUDE_STRENGTH = 0.3
@@ -33,16 +34,24 @@ class Look:
     """A synthetic image of the other domain, for the histogram distance of ASC+; None for a published block."""
 
 
-def randomised(volumes: Float[Tensor, "batch 1 i j k"], generator: torch.Generator) -> Float[Tensor, "batch 1 i j k"]:
+def randomised(
+    volumes: Float[Tensor, "batch 1 i j k"],
+    label_map: Int[Tensor, "batch 1 i j k"],
+    generator: torch.Generator,
+    *,
+    num_classes: int,
+) -> Float[Tensor, "batch 1 i j k"]:
     """A look nobody has: needs nothing from any other site (the style provider `none`).
 
-    Every sample gets a random contrast curve, as another sequence would; half of them a random convolution as well.
-    Mostly 1^3 kernels: on a grid of several millimetres a 3^3 kernel turns thin structures into edges.
+    Every sample gets a random contrast curve or, as often, a random contrast between its structures; half of them a
+    random convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to edges.
     """
+    draws = torch.rand(2, volumes.shape[0], generator=generator).view(2, -1, 1, 1, 1, 1).to(volumes.device)
     curves = random_contrast_curve(volumes, generator, monotone_probability=0.75)
-    convolved = random_convolution(curves, generator, alpha_range=(0.0, 0.7), kernel_sizes=(1, 1, 1, 3))
-    only_curve = torch.rand(volumes.shape[0], generator=generator).view(-1, 1, 1, 1, 1) < 0.5
-    return torch.where(only_curve.to(volumes.device), curves, convolved)
+    by_class = random_class_contrast(volumes, label_map, generator, num_classes=num_classes)
+    contrasted = torch.where(draws[0] < 0.5, curves, by_class)
+    convolved = random_convolution(contrasted, generator, alpha_range=(0.0, 0.7), kernel_sizes=(1, 1, 1, 3))
+    return torch.where(draws[1] < 0.5, contrasted, convolved)
 
 
 def perturbed(

@@ -23,12 +23,13 @@ class RoundPlan:
     learning_rate: float
 
     @classmethod
-    def of(cls, fit: FitConfig, server_round: int) -> RoundPlan:
-        """Place round `server_round` (from 1) in the phase that `fit` configures."""
+    def of(cls, fit: FitConfig, server_round: int, *, share: float = 1.0) -> RoundPlan:
+        """Place round `server_round` (from 1) in the phase that `fit` configures; take `share` of its steps."""
+        steps = max(1, round(fit.num_local_steps * share))
         return cls(
-            num_local_steps=fit.num_local_steps,
-            first_step=(server_round - 1) * fit.num_local_steps,
-            total_steps=fit.num_rounds * fit.num_local_steps,
+            num_local_steps=steps,
+            first_step=(server_round - 1) * steps,
+            total_steps=fit.num_rounds * steps,
             learning_rate=fit.learning_rate,
         )
 

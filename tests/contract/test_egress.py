@@ -89,10 +89,7 @@ def _raise_renamed(_reply: SiteReply) -> SiteReply:
 
 
 def _raise_with_cause(_reply: SiteReply) -> SiteReply:
-    try:
-        raise KeyError(NAME)
-    except KeyError as error:
-        raise RuntimeError from error
+    raise RuntimeError from KeyError(NAME)
 
 
 def _refuse_input(_reply: SiteReply) -> SiteReply:

@@ -1,6 +1,7 @@
 """Every stage of Diffuse-UDA through the real server and client, on scans of sixteen voxels."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,15 @@ def test_the_adapted_model_segments_a_scan_on_its_own_grid(finished: Path, tmp_p
 def test_no_case_name_and_no_label_map_reaches_the_servers_files(finished: Path) -> None:
     for name in ("study.json", "history.jsonl", "evaluation.json"):
         assert "case0" not in (finished / name).read_text()
+
+
+def test_no_target_label_has_any_influence_on_the_model(
+    finished: Path, tmp_path: Path, tiny_cohort: list[Path], tiny_config: dict[str, bool | int | float | str]
+) -> None:
+    blind = [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in tiny_cohort]
+    for target in blind[1:]:
+        shutil.rmtree(target / "oracle")
+        shutil.rmtree(target / "labelsTs")
+    _run(tmp_path / "run", blind, tiny_config)
+    one, other = (load_checkpoint(folder / "segmenter")[0] for folder in (finished, tmp_path / "run"))
+    assert all(one[name].equal(other[name]) for name in one)
