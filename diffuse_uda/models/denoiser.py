@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float, Int
@@ -77,8 +78,6 @@ class Denoiser(nn.Module):
         """The parts that are recomputed one by one: a single checkpoint around them all would save nothing at the peak.
 
         A tuple, so that they are not registered a second time."""
-        for block in self.blocks:
-            block.forward = functools.partial(self._run_block, block.forward)
         self.network = BlockwiseNetwork(network) if config.stem == 2 else network
 
     def forward(
@@ -99,11 +98,17 @@ class Denoiser(nn.Module):
         looks = domains if self.domain_conditioning else torch.zeros_like(domains)
         inputs = torch.cat([noisy, condition], dim=1)
         named = {"class_labels": looks} if self.domain_conditioning else {}
-        output: Tensor = self.network(inputs, timesteps, **named)
+        with self._recomputed_blocks() if self.activation_checkpointing and self.training else nullcontext():
+            output: Tensor = self.network(inputs, timesteps, **named)
         return output if self.class_table is None else output + self.class_table(condition, looks)
 
-    def _run_block(self, forward: Callable[..., object], *arguments: object, **named: object) -> object:
-        """Run one block, keeping its activations or recomputing them in the backward pass."""
-        if self.activation_checkpointing and self.training:
-            return checkpoint(functools.partial(forward, **named), *arguments, use_reentrant=False)
-        return forward(*arguments, **named)
+    @contextmanager
+    def _recomputed_blocks(self) -> Iterator[None]:
+        """Keep no activations inside the blocks during one forward pass: the backward pass computes them again."""
+        for block in self.blocks:
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for block in self.blocks:
+                del block.forward  # back to the method of its class

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from flwr.app import Array, Message
 
-from client import client_app
 from diffuse_uda.errors import Finding, InputError, QuorumError, SiteTaskError
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.methods.phase import Task
@@ -101,7 +100,7 @@ def _log(reply: SiteReply) -> SiteReply:
     return reply
 
 
-PLANTS = {
+PLANTS: dict[str, Callable[[SiteReply], SiteReply]] = {
     "exception text": _raise,
     "exception class": _raise_renamed,
     "exception cause": _raise_with_cause,
@@ -110,8 +109,8 @@ PLANTS = {
     "metric key": lambda reply: replace(reply, metrics={NAME: 1.0}),
     "metric key of a loss": lambda reply: replace(reply, metrics={f"loss/{NAME}": 1.0}),
     "metric key of a label": lambda reply: replace(reply, metrics={f"dice/{NAME}": 1.0}),
-    "metric value": lambda reply: replace(reply, metrics={"loss": NAME}),
-    "number of cases": lambda reply: replace(reply, num_examples=NAME),
+    "metric value": lambda reply: replace(reply, metrics={"loss": cast("float", NAME)}),
+    "number of cases": lambda reply: replace(reply, num_examples=cast("int", NAME)),
     "tensor name": lambda reply: _planted(reply, **{NAME: torch.zeros(1)}),
     "tensor dtype": lambda reply: _planted(reply, weight=torch.tensor(list(NAME.encode()), dtype=torch.uint8)),
     "image under a new name": lambda reply: _planted(reply, image=torch.rand(40, 48, 40)),
@@ -129,7 +128,7 @@ def test_what_a_task_plants_does_not_leave_the_site(
         reply = work(site, config, order, weights)
         return PLANTS[place](reply) if site.site_id == "target-b" and order.task is Task.ADAPT_TARGET else reply
 
-    monkeypatch.setattr(client_app.tasks, "run_task", plant)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", plant)
     _run(tmp_path, wire)
     assert len(wire.messages) == 2 * (3 + 1 + 2 + 3 + 2)  # cards, warm-up, scores, one round of all, scores
     assert NAME.encode() not in _everything(tmp_path, wire)
@@ -147,7 +146,7 @@ def test_a_name_among_the_labels_or_in_place_of_the_site_does_not_leave(
     ]
     for change in changes:
         monkeypatch.setattr(
-            client_app.tasks,
+            arithmetic_tasks,
             "introduce",
             lambda site, config, change=change: replace(introduce(site, config), **change),
         )
@@ -167,7 +166,7 @@ def test_scores_over_two_cases_stay_at_the_site(tmp_path: Path, wire: Wire, monk
             return SiteReply(num_examples=2, metrics={"dice": telling, "dice/ball": telling})
         return reply
 
-    monkeypatch.setattr(client_app.tasks, "run_task", few)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", few)
     _run(tmp_path, wire)
     assert str(telling).encode() not in _everything(tmp_path, wire)
     assert b"withheld-scores" in _everything(tmp_path, wire)
@@ -183,7 +182,7 @@ def test_a_server_cannot_ask_for_what_the_method_does_not_contain(
         worked.append(order.task)
         return work(site, config, order, weights)
 
-    monkeypatch.setattr(client_app.tasks, "run_task", watch)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", watch)
     monkeypatch.setattr("server.strategy.assignments", lambda _phase, _sites: {"source": Task.SYNTHESISE})
     with pytest.raises(QuorumError, match="warm-up"):
         _run(tmp_path, wire)

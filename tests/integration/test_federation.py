@@ -15,7 +15,9 @@ from diffuse_uda.data.volumes import load_volume
 from simulations.federation import Federation, run_federation
 
 
-def _run(folder: Path, cohort: list[Path], flat: dict[str, bool | int | float | str], **changes: object) -> dict[str, object]:
+def _run(
+    folder: Path, cohort: list[Path], flat: dict[str, bool | int | float | str], **changes: object
+) -> dict[str, object]:
     config = StudyConfig.from_flat({**flat, **changes})  # type: ignore[dict-item]
     federation = Federation(config=config, centre_folders=cohort, run_dir=folder, command="test", with_references=False)
     with (folder.parent / f"{folder.name}.log").open("w", encoding="utf-8") as log:
@@ -23,7 +25,9 @@ def _run(folder: Path, cohort: list[Path], flat: dict[str, bool | int | float | 
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: list[Path], tiny_config: dict[str, bool | int | float | str]) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_cohort: list[Path], tiny_config: dict[str, bool | int | float | str]
+) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     _run(folder, tiny_cohort, tiny_config)
     return folder
@@ -54,7 +58,9 @@ def test_equal_seeds_give_equal_results_and_weights(
     assert all(one[name].equal(other[name]) for name in one)
 
 
-def test_the_adapted_model_segments_a_scan_on_its_own_grid(finished: Path, tmp_path: Path, tiny_cohort: list[Path]) -> None:
+def test_the_adapted_model_segments_a_scan_on_its_own_grid(
+    finished: Path, tmp_path: Path, tiny_cohort: list[Path]
+) -> None:
     scan = sorted((tiny_cohort[1] / "imagesTs").iterdir())[0]
     written = predict_scan(load_segmenter(finished / "segmenter"), scan, tmp_path)
     prediction, image = load_volume(written), load_volume(scan)

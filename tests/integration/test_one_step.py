@@ -42,7 +42,8 @@ NUM_CLASSES = 3
 SIZE = 16
 HALF_WIDTH = 4
 STUDY = StudyConfig(
-    segmenter=SegmenterConfig(channels=(4, 8)), grid={"patch_size": (SIZE, SIZE, SIZE)}  # type: ignore[arg-type]
+    segmenter=SegmenterConfig(channels=(4, 8)),
+    grid={"patch_size": (SIZE, SIZE, SIZE)},  # type: ignore[arg-type]
 )
 TARGETS = ("leeds", "york")
 

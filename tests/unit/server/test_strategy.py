@@ -21,7 +21,7 @@ from diffuse_uda.exchange.orders import SiteReply, WorkOrder
 from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import PhaseName, Task
 from diffuse_uda.types import ModelName, StateDict
-from server.history import Event, RoundFinished, RoundStarted, SiteReplied
+from server.history import Event, RoundFinished, RoundRecord, RoundStarted, SiteReplied
 from server.mail import Mail
 from server.strategy import FederatedPhases
 from server.workflow import Step
@@ -93,6 +93,12 @@ class Run:
         return {site_id: (site.state.value, site.reason) for site_id, site in record.sites.items()}
 
     @property
+    def last_record(self) -> RoundRecord:
+        last = self.events[-1]
+        assert isinstance(last, RoundFinished)
+        return last.record
+
+    @property
     def weight(self) -> float:
         first, second = self.federation.models[ModelName.SEGMENTER]["weight"].tolist()
         assert first == second == self.federation.models[ModelName.SEGMENTER]["scale"].item()
@@ -106,7 +112,7 @@ def test_a_round_of_all_sites_is_the_weighted_mean(tmp_path: Path) -> None:
     assert run.weight == ROUND_OF_ALL == 9.25
     assert run.federation.models[ModelName.SEGMENTER]["count"].item() == 1
     assert run.federation.denoiser_mean is None
-    record = run.events[-1].record  # type: ignore[union-attr]
+    record = run.last_record
     assert [site.share for site in record.sites.values()] == [0.5, 0.125, 0.375]
     assert record.num_tensors == 3
     assert all(site.bytes_sent > 20 and site.bytes_received > 20 for site in record.sites.values())
@@ -202,7 +208,7 @@ def test_a_reply_that_never_comes_is_missing_and_its_time_is_the_timeout(tmp_pat
     run = Run(_at("target-b", lambda _reply, message: Message(Error(999, ""), reply_to=message)), tmp_path, config)
     assert run.step(PhaseName.ADAPT)["target-b"] == ("missing", "no answer within 0.3 s")
     assert run.weight == 5.5
-    assert run.events[-1].record.seconds < 5.0  # type: ignore[union-attr]
+    assert run.last_record.seconds < 5.0
 
 
 def test_a_bad_source_ends_the_study_and_leaves_the_model_alone(tmp_path: Path) -> None:
@@ -210,10 +216,9 @@ def test_a_bad_source_ends_the_study_and_leaves_the_model_alone(tmp_path: Path) 
     with pytest.raises(QuorumError, match=r"phase adapt, round 1 of 2: no usable reply from \['source'\]"):
         run.step(PhaseName.ADAPT)
     assert run.weight == 0.0
-    last = run.events[-1]
-    assert isinstance(last, RoundFinished)
-    assert [site.state.value for site in last.record.sites.values()] == ["failed", "used", "used"]
-    assert {site.share for site in last.record.sites.values()} == {0.0}
+    sites = run.last_record.sites
+    assert [site.state.value for site in sites.values()] == ["failed", "used", "used"]
+    assert {site.share for site in sites.values()} == {0.0}
 
 
 def test_a_count_in_a_reply_buys_no_larger_share(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_a_card_of_names_and_counts_may_leave() -> None:
         (replace(SOURCE, label_names=("background", "Doe^Jane")), "label-names"),
         (replace(SOURCE, label_names=("x",) * 257), "label-names"),
         (replace(SOURCE, num_cases=-1), "num-cases"),
-        (replace(SOURCE, num_test_cases="5"), "num-test-cases"),
+        (replace(SOURCE, num_test_cases=cast("int", "5")), "num-test-cases"),
         (replace(TARGET_A, style_block=torch.ones(40, 48, 40)), "has 76800 values, allowed are 3840"),
         (replace(TARGET_A, style_block=torch.full((2,), math.nan)), "not finite"),
         (replace(TARGET_A, style_block=torch.ones(2, dtype=torch.int64)), "not finite"),

@@ -13,7 +13,6 @@ import pytest
 import torch
 from flwr.app import Message
 
-from client import client_app
 from diffuse_uda.errors import ConfigError, QuorumError, SiteTaskError
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.training.checkpoints import load_checkpoint
@@ -111,7 +110,7 @@ def test_sites_work_at_the_same_time_and_each_on_one_thing(tmp_path: Path, monke
             everybody.wait()
         return work(site, config, order, weights)
 
-    monkeypatch.setattr(client_app.tasks, "run_task", together)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", together)
     _run(tmp_path, num_workers=3)
     assert _segmenter(tmp_path) == 1.0 + ROUND_OF_ALL
 
@@ -127,7 +126,7 @@ def test_a_site_that_fails_leaves_its_words_at_home_and_the_rest_goes_on(
             raise FileNotFoundError(msg)
         return work(site, config, order, weights)
 
-    monkeypatch.setattr(client_app.tasks, "run_task", failing)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", failing)
     events = _run(tmp_path)
     assert _segmenter(tmp_path) == 1.0 + 5.5
     adapt = next(event.record for event in events if isinstance(event, RoundFinished) and event.record.phase == "adapt")
@@ -168,7 +167,7 @@ def test_bad_input_stops_before_round_1(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(site: Any, config: Any) -> Any:
         raise ConfigError(site.site_id)
 
-    monkeypatch.setattr(client_app.tasks, "introduce", refuse)
+    monkeypatch.setattr(arithmetic_tasks, "introduce", refuse)
     with pytest.raises(SiteTaskError, match="3 of 3 sites cannot take part"):
         _run(tmp_path)
     assert not (tmp_path / "run" / "history.jsonl").exists()
@@ -195,7 +194,7 @@ def test_ctrl_c_ends_the_work_between_two_steps(
             raise KeyboardInterrupt
         time.sleep(seconds)
 
-    monkeypatch.setattr(client_app.tasks, "run_task", endless)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", endless)
     monkeypatch.setattr("server.server_app.Mail", _mail_with(press_ctrl_c))
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -221,7 +220,7 @@ def test_threads_are_shared_out_among_the_sites_that_work_together(
         return introduce(site, config)
 
     introduce = arithmetic_tasks.introduce
-    monkeypatch.setattr(client_app.tasks, "introduce", watch)
+    monkeypatch.setattr(arithmetic_tasks, "introduce", watch)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     _run(tmp_path, num_workers=3)
     _run(tmp_path, compute__num_threads=5)

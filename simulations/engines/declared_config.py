@@ -1,0 +1,29 @@
+"""The keys that `flwr run -c` may override: `python -m simulations.engines.declared_config` prints them as TOML.
+
+Flower refuses overrides of keys that the app does not declare in `pyproject.toml`. All of the study's keys are declared
+there, with an empty text for "as the preset has it": a number there would overrule the preset that a user asks for.
+"""
+
+from __future__ import annotations
+
+import json
+
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.exchange.run_options import PREPARE_SITES, RUN_DIR, SITES_FILE
+from diffuse_uda.types import Scalar
+
+
+def declared_config() -> dict[str, Scalar]:
+    """Keys and values of `[tool.flwr.app.config]`, with which `flwr run .` works on a fresh checkout."""
+    return {
+        **dict.fromkeys(StudyConfig().to_flat(), ""),
+        RUN_DIR: "runs/flower",
+        SITES_FILE: "runs/flower/sites.json",
+        PREPARE_SITES: "simulations.engines.sites:prepare_phantom_sites",
+    }
+
+
+if __name__ == "__main__":
+    print("[tool.flwr.app.config]")  # noqa: T201 - output of a command
+    for _key, _value in declared_config().items():
+        print(f"{_key} = {json.dumps(_value)}")  # noqa: T201 - output of a command
