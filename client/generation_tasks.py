@@ -60,6 +60,9 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     config = work.config
     examples = _conditioned_examples(work)
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
+    if denoiser.class_table is not None and work.order.server_round == 1:
+        # Closed form instead of hundreds of steps: otherwise the shared network learns the source's contrast first.
+        denoiser.class_table.set_intensities(work.domain, mean_intensities(examples, work.num_classes) * 2 - 1)
     draw = work.generator("batch")
 
     def loss_at(_step: int) -> Tensor:
@@ -76,6 +79,22 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     )
     work.state.save_optimizer(work.order.phase, result.optimizer_state)
     return trained(denoiser, len(examples), {"loss": result.mean_loss})
+
+
+def mean_intensities(examples: list[Example], num_classes: int) -> Tensor:
+    """Mean intensity of every class over a site's examples, each voxel weighted by how much its label is trusted.
+
+    A class that no voxel has gets the mean of all labelled structures.
+    """
+    weight_sum, value_sum = torch.zeros(num_classes), torch.zeros(num_classes)
+    for example in examples:
+        classes = _label_map_of(example).long().flatten()
+        image = example.image.flatten()
+        weight = torch.ones_like(image) if example.voxel_weight is None else example.voxel_weight.flatten()
+        weight_sum.scatter_add_(0, classes, weight)
+        value_sum.scatter_add_(0, classes, weight * image)
+    overall = value_sum[1:].sum() / weight_sum[1:].sum().clamp_min(1e-6)
+    return torch.where(weight_sum > 0, value_sum / weight_sum.clamp_min(1e-6), overall)
 
 
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:

@@ -34,6 +34,9 @@ from diffuse_uda.types import ModelName, StateDict
 LARGEST_HALF_WIDTH = 6
 """Half-width of published and mined amplitude blocks: 726 numbers."""
 
+PLAIN_SHARE = 0.2
+"""Share of the source's samples that keep their look while it learns random ones."""
+
 PAIR = 2
 """CutMix takes two target volumes a step."""
 
@@ -68,7 +71,9 @@ def adapt_source(work: Workplace, weights: StateDict) -> SiteReply:
 
     def loss_at(_step: int) -> Tensor:
         batch = _labelled_batch(work, examples, config.adapt.batch_size, draw)
-        images, swapped = batch.images, _swapped_source(work, batch, looks, draw)
+        # Without a foreign look both terms take random ones: the warm-up has taught the plain look already.
+        images = batch.images if looks else _swapped_source(work, batch, looks, draw)
+        swapped = _swapped_source(work, batch, looks, draw)
         if variant.augment:
             images, swapped = augment_intensity(images, draw), augment_intensity(swapped, draw)
         with autocast(work.device, config.compute):
@@ -152,7 +157,9 @@ def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
 def _swapped_source(work: Workplace, batch: Batch, looks: list[Look], draw: torch.Generator) -> Tensor:
     """xs2t: the targets' look where the provider knows one, else looks that nobody has."""
     if not looks:
-        return randomised(batch.images, batch.label_map, draw, num_classes=work.num_classes)
+        return randomised(
+            batch.images, batch.label_map, draw, num_classes=work.num_classes, plain_share=PLAIN_SHARE
+        )
     adaptive = build_method(work.config).adapt.adaptive_window
     return aligned(batch.images, looks, draw, window=work.config.style.window, adaptive_window=adaptive)
 

@@ -55,7 +55,10 @@ def build_server_app(notify: Listener = log_event) -> ServerApp:
             mail=mail,
             sites=sites,
             node_ids={card.site_id: node_id for node_id, card in cards.items()},
-            models={phase.model: initial_weights(config, phase.model, len(label_names)) for phase in method.phases},
+            models={
+                name: initial_weights(config, name, len(label_names))
+                for name in sorted({phase.model for phase in method.phases})
+            },
             spool_dir=options.run_dir,
             notify=tell,
         )

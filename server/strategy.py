@@ -192,9 +192,7 @@ class FederatedPhases:
             return error
         return None
 
-    def _average(
-        self, phase: Phase, updates: Mapping[str, SpooledUpdate], sent: SpooledWeights
-    ) -> dict[str, float]:
+    def _average(self, phase: Phase, updates: Mapping[str, SpooledUpdate], sent: SpooledWeights) -> dict[str, float]:
         """Replace the phase's model by the average of the updates; return every site's share.
 
         Cases are counted as the cards said before round 1: a reply cannot buy itself a larger share.

@@ -41,18 +41,25 @@ PATCH_SIZE: Triple = (40, 48, 40)
 def working_grid(source: CentreFolder) -> dict[str, Scalar]:
     """Grid of the small preset for a centre's scans: one patch holds the median field of view of the source.
 
+    Scans that fit as they are keep their spacing, hence their voxels; others get a coarser one, in steps of 0.5 mm.
     Only headers of the source are read; the targets resample to the same grid.
     """
-    extents_mm = []
+    extents_mm, finest_mm = [], []
     for case in source.train:
-        header = nib.load(case.image)
-        affine = np.asarray(header.affine, dtype=np.float64)
+        image = nib.load(case.image)
+        affine = np.asarray(image.affine, dtype=np.float64)
         axes = nib.io_orientation(affine)[:, 0].astype(int)
-        size_mm = np.asarray(header.shape[:3]) * np.linalg.norm(affine[:3, :3], axis=0)
-        extents_mm.append(size_mm[np.argsort(axes)])
+        spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        extents_mm.append((np.asarray(image.shape[:3]) * spacing_mm)[np.argsort(axes)])
+        finest_mm.append(spacing_mm.min())
     median_mm = np.median(np.stack(extents_mm), axis=0)
-    needed_mm = float((median_mm / np.asarray(PATCH_SIZE)).max())
-    spacing_mm = math.ceil(needed_mm * 2 - 1e-6) / 2
+    native_mm = round(float(np.median(finest_mm)), 3)
+    needed_mm = math.ceil(float((median_mm / np.asarray(PATCH_SIZE)).max()) * 2 - 1e-6) / 2
+    fits = bool((median_mm <= np.asarray(PATCH_SIZE) * native_mm + 1e-3).all())
+    working_mm = native_mm if fits else needed_mm
     # The patch shrinks to what the scans fill, in steps the networks can halve three times.
-    patch = [min(size, math.ceil(extent / spacing_mm / 8) * 8) for size, extent in zip(PATCH_SIZE, median_mm, strict=True)]
-    return {"grid.spacing-mm": str([spacing_mm] * 3), "grid.patch-size": str(patch)}
+    patch = [
+        min(size, math.ceil(extent / working_mm / 8 - 1e-6) * 8)
+        for size, extent in zip(PATCH_SIZE, median_mm, strict=True)
+    ]
+    return {"grid.spacing-mm": str([working_mm] * 3), "grid.patch-size": str(patch)}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +37,11 @@ class ClassTable(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(num_domains, num_classes))
 
+    @torch.no_grad()
+    def set_intensities(self, domain: int, clean: Float[Tensor, " klass"]) -> None:
+        """Put a site's own mean clean intensities, in [-1, 1], into its row: the best row while the network is silent."""
+        self.rows[domain] = clean.to(self.rows) / TABLE_RATE
+
     def forward(
         self, condition: Float[Tensor, "batch klass i j k"], domains: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch 1 i j k"]:
@@ -45,6 +49,12 @@ class ClassTable(nn.Module):
         foreground = (condition + 1) / 2
         one_hot = torch.cat([1 - foreground.sum(dim=1, keepdim=True), foreground], dim=1)
         return torch.einsum("nc,ncijk->nijk", self.rows[domains] * TABLE_RATE, one_hot)[:, None]
+
+
+def _recomputed(block: nn.Module, forward: Callable[..., object], *arguments: object, **named: object) -> object:
+    if not block.training:
+        return forward(*arguments, **named)
+    return checkpoint(functools.partial(forward, **named), *arguments, use_reentrant=False)
 
 
 class Denoiser(nn.Module):
@@ -59,7 +69,6 @@ class Denoiser(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.domain_conditioning = config.domain_conditioning
-        self.activation_checkpointing = False
         self.class_table = ClassTable(config.max_domains, num_classes) if config.class_table else None
         blocks = NUM_POSITIONS if config.stem == 2 else 1
         network = DiffusionModelUNet(
@@ -75,10 +84,26 @@ class Denoiser(nn.Module):
             use_flash_attention=True,
         )
         self.blocks = (*network.down_blocks, network.middle_block, *network.up_blocks)
-        """The parts that are recomputed one by one: a single checkpoint around them all would save nothing at the peak.
-
-        A tuple, so that they are not registered a second time."""
+        """What `activation_checkpointing` recomputes one by one; a tuple, so that they are not registered twice."""
+        self._recomputes = False
         self.network = BlockwiseNetwork(network) if config.stem == 2 else network
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether training computes the activations inside a block again instead of keeping them.
+
+        Block by block: one checkpoint around them all would have everything in memory again in the backward pass.
+        """
+        return self._recomputes
+
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, wanted: bool) -> None:
+        for block in self.blocks if wanted != self._recomputes else ():
+            if wanted:
+                block.forward = functools.partial(_recomputed, block, block.forward)
+            else:
+                del block.forward  # back to the method of its class
+        self._recomputes = wanted
 
     def forward(
         self,
@@ -98,17 +123,5 @@ class Denoiser(nn.Module):
         looks = domains if self.domain_conditioning else torch.zeros_like(domains)
         inputs = torch.cat([noisy, condition], dim=1)
         named = {"class_labels": looks} if self.domain_conditioning else {}
-        with self._recomputed_blocks() if self.activation_checkpointing and self.training else nullcontext():
-            output: Tensor = self.network(inputs, timesteps, **named)
+        output: Tensor = self.network(inputs, timesteps, **named)
         return output if self.class_table is None else output + self.class_table(condition, looks)
-
-    @contextmanager
-    def _recomputed_blocks(self) -> Iterator[None]:
-        """Keep no activations inside the blocks during one forward pass: the backward pass computes them again."""
-        for block in self.blocks:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
-        try:
-            yield
-        finally:
-            for block in self.blocks:
-                del block.forward  # back to the method of its class

@@ -40,18 +40,21 @@ def randomised(
     generator: torch.Generator,
     *,
     num_classes: int,
+    plain_share: float = 0.0,
 ) -> Float[Tensor, "batch 1 i j k"]:
     """A look nobody has: needs nothing from any other site (the style provider `none`).
 
     Every sample gets a random contrast curve or, as often, a random contrast between its structures; half of them a
     random convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to edges.
+    A share of the samples stays as it is, so that the source's own look is not forgotten.
     """
-    draws = torch.rand(2, volumes.shape[0], generator=generator).view(2, -1, 1, 1, 1, 1).to(volumes.device)
+    draws = torch.rand(3, volumes.shape[0], generator=generator).view(3, -1, 1, 1, 1, 1).to(volumes.device)
     curves = random_contrast_curve(volumes, generator, monotone_probability=0.75)
     by_class = random_class_contrast(volumes, label_map, generator, num_classes=num_classes)
     contrasted = torch.where(draws[0] < 0.5, curves, by_class)
     convolved = random_convolution(contrasted, generator, alpha_range=(0.0, 0.7), kernel_sizes=(1, 1, 1, 3))
-    return torch.where(draws[1] < 0.5, contrasted, convolved)
+    changed = torch.where(draws[1] < 0.5, contrasted, convolved)
+    return torch.where(draws[2] < plain_share, volumes, changed)
 
 
 def perturbed(

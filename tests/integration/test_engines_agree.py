@@ -29,8 +29,8 @@ TINY: dict[str, Scalar] = {
     "seed": 3,
     "adapt.num-rounds": 2,
     "diffuse.num-rounds": 2,
-    "segmenter.init-filters": 8,
-    "denoiser.channels": "[8, 8, 8]",
+    "segmenter.channels": "[8, 8]",
+    "denoiser.channels": "[8, 8, 16]",
 }
 
 

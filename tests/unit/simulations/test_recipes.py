@@ -28,6 +28,11 @@ def test_scans_of_the_patchs_size_keep_their_grid(tmp_path: Path) -> None:
     assert grid == {"grid.spacing-mm": "[4.0, 4.0, 4.0]", "grid.patch-size": "[40, 48, 40]"}
 
 
+def test_a_small_scan_is_not_interpolated(tmp_path: Path) -> None:
+    grid = working_grid(_source(tmp_path, (32, 40, 32), np.diag([5.0, 5.0, 5.0, 1.0])))
+    assert grid == {"grid.spacing-mm": "[5.0, 5.0, 5.0]", "grid.patch-size": "[32, 40, 32]"}
+
+
 def test_a_large_scan_gets_a_coarser_grid_that_holds_it(tmp_path: Path) -> None:
     # 256 mm along i: 256 / 40 = 6.4, rounded up to 6.5 mm; 26 slices of 5 mm need 20 voxels, 24 in steps of eight.
     grid = working_grid(_source(tmp_path, (256, 256, 26), np.diag([1.0, 1.0, 5.0, 1.0])))

@@ -45,7 +45,9 @@ LOOKS = [randomised, to_perturbed, to_foreign, to_mined]
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_look_stays_in_range_keeps_air_and_changes_the_rest(look: Callable[[Tensor, torch.Generator], Tensor]) -> None:
+def test_a_look_stays_in_range_keeps_air_and_changes_the_rest(
+    look: Callable[[Tensor, torch.Generator], Tensor],
+) -> None:
     volumes = scans()
     for seed in range(8):
         changed = look(volumes, generator(seed))
