@@ -11,9 +11,10 @@ from torch import Tensor
 
 from client.cases import examples_of, training_cases
 from client.workplace import Workplace, trained
+from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
 from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_probabilities, pseudo_label
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
-from diffuse_uda.config import StyleProvider
+from diffuse_uda.config import PseudoLabelConfig, StyleProvider
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.training.batches import Batch, Example, draw_batch
@@ -36,23 +37,39 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         work.model(ModelName.SEGMENTER, kept)
         for kept in [*work.state.recent_globals(), weights][-config.pseudo_label.num_ensembled_rounds :]
     ]
-    labelled, sure = [], 0.0
+    probabilities = []
     for case in cases:
         raise_if_stopped()
-        probabilities = ensemble_probabilities(
-            [predict_probabilities(model, case.image, config.grid, config.compute) for model in models]
-        )
+        answers = [predict_probabilities(model, case.image, config.grid, config.compute) for model in models]
+        probabilities.append(ensemble_probabilities(answers))
+    labelled, sure = [], 0.0
+    for case, sharpened in zip(cases, _sharpened(cases, probabilities, config.pseudo_label), strict=True):
         pseudo = pseudo_label(
-            probabilities,
-            keep_largest_component=True,
-            min_fraction=config.pseudo_label.min_component_fraction,
+            sharpened, keep_largest_component=True, min_fraction=config.pseudo_label.min_component_fraction
         )
         weight = confidence_weight(pseudo.confidence, floor=1.0 / work.num_classes)
-        foreground = case.image > 0
-        sure += float(pseudo.confidence[foreground].mean()) / len(cases)
+        sure += float(pseudo.confidence[case.image > 0].mean()) / len(cases)
         labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
     work.state.save_examples("pseudo-labelled", labelled)
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
+
+
+def _sharpened(cases: list[Example], probabilities: list[Tensor], config: PseudoLabelConfig) -> list[Tensor]:
+    """Let the intensities of all scans of this site decide between what the network thinks possible."""
+    inside = [case.image[0] > 0 for case in cases]
+    posterior = sharpen_probabilities(
+        torch.cat([case.image[0][keep] for case, keep in zip(cases, inside, strict=True)]),
+        torch.cat([volume[:, keep].T for volume, keep in zip(probabilities, inside, strict=True)]),
+        num_iterations=config.num_em_iterations,
+    )
+    sharpened = []
+    for volume, keep, part in zip(
+        probabilities, inside, posterior.split([int(keep.sum()) for keep in inside]), strict=True
+    ):
+        changed = volume.clone()
+        changed[:, keep] = part.T
+        sharpened.append(changed)
+    return sharpened
 
 
 def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
@@ -61,12 +78,12 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     examples = _conditioned_examples(work)
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
     if denoiser.class_table is not None and work.order.server_round == 1:
-        # Closed form instead of hundreds of steps: otherwise the shared network learns the source's contrast first.
-        denoiser.class_table.set_intensities(work.domain, mean_intensities(examples, work.num_classes) * 2 - 1)
+        denoiser.class_table.set_intensities(work.domain, typical_intensities(examples, work.num_classes) * 2 - 1)
+    size = work.batch_size(ModelName.DENOISER, config.diffuse.batch_size)
     draw = work.generator("batch")
 
     def loss_at(_step: int) -> Tensor:
-        batch = _diffusion_batch(work, examples, draw)
+        batch = _diffusion_batch(work, examples, size, draw)
         with autocast(work.device, config.compute):
             return denoising_loss(denoiser, batch, config.diffusion, draw)
 
@@ -81,20 +98,24 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     return trained(denoiser, len(examples), {"loss": result.mean_loss})
 
 
-def mean_intensities(examples: list[Example], num_classes: int) -> Tensor:
-    """Mean intensity of every class over a site's examples, each voxel weighted by how much its label is trusted.
+def typical_intensities(examples: list[Example], num_classes: int) -> Tensor:
+    """Median intensity of every class over the voxels of a site's examples that are labelled with more than half weight.
 
-    A class that no voxel has gets the mean of all labelled structures.
+    The median forgives the share of a structure that is labelled wrongly. A class without such voxels gets the
+    median of all structures.
     """
-    weight_sum, value_sum = torch.zeros(num_classes), torch.zeros(num_classes)
+    images, classes = [], []
     for example in examples:
-        classes = _label_map_of(example).long().flatten()
-        image = example.image.flatten()
-        weight = torch.ones_like(image) if example.voxel_weight is None else example.voxel_weight.flatten()
-        weight_sum.scatter_add_(0, classes, weight)
-        value_sum.scatter_add_(0, classes, weight * image)
-    overall = value_sum[1:].sum() / weight_sum[1:].sum().clamp_min(1e-6)
-    return torch.where(weight_sum > 0, value_sum / weight_sum.clamp_min(1e-6), overall)
+        keep = torch.ones_like(example.image, dtype=torch.bool)
+        if example.voxel_weight is not None:
+            keep = example.voxel_weight > 0.5
+        images.append(example.image[keep])
+        classes.append(_label_map_of(example)[keep])
+    values, labels = torch.cat(images), torch.cat(classes)
+    structures = values[labels > 0]
+    overall = structures.median() if structures.numel() else torch.tensor(0.5)
+    medians = [values[labels == klass] for klass in range(num_classes)]
+    return torch.stack([chosen.median() if chosen.numel() else overall for chosen in medians])
 
 
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
@@ -120,8 +141,8 @@ def _conditioned_examples(work: Workplace) -> list[Example]:
     return work.state.load_examples("pseudo-labelled")
 
 
-def _diffusion_batch(work: Workplace, examples: list[Example], draw: torch.Generator) -> Batch:
-    size, floor = work.config.diffuse.batch_size, work.config.diffuse.confidence_floor
+def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+    floor = work.config.diffuse.confidence_floor
     batch = draw_batch(examples, size, work.config.grid.patch_size, draw, work.device)
     images, label_map, weight = random_flip([batch.images, batch.label_map, batch.voxel_weight], draw)
     if work.config.diffuse.deform:

@@ -29,7 +29,7 @@ from diffuse_uda.training.device import autocast
 from diffuse_uda.training.fitting import fit
 from diffuse_uda.training.looks import Look, aligned, look_of, perturbed, randomised
 from diffuse_uda.training.steps import source_loss, target_loss
-from diffuse_uda.types import ModelName, StateDict
+from diffuse_uda.types import ModelName, SiteRole, StateDict
 
 LARGEST_HALF_WIDTH = 6
 """Half-width of published and mined amplitude blocks: 726 numbers."""
@@ -50,10 +50,11 @@ def warm_up(work: Workplace, weights: StateDict) -> SiteReply:
 def fit_supervised(work: Workplace, weights: StateDict, examples: list[Example], fitting: FitConfig) -> SiteReply:
     """Supervised steps on labelled examples, with flips, deformation and intensity augmentation."""
     student = work.model(ModelName.SEGMENTER, weights)
+    size = work.batch_size(ModelName.SEGMENTER, fitting.batch_size)
     draw = work.generator("batch")
 
     def loss_at(_step: int) -> Tensor:
-        batch = _labelled_batch(work, examples, fitting.batch_size, draw)
+        batch = _labelled_batch(work, examples, size, draw)
         with autocast(work.device, work.config.compute):
             logits = student(augment_intensity(batch.images, draw))
         return dice_ce_loss(logits, batch.label_map)
@@ -67,10 +68,11 @@ def adapt_source(work: Workplace, weights: StateDict) -> SiteReply:
     examples = examples_of(training_cases(work.site, config.grid, work.state), work.domain)
     student = work.model(ModelName.SEGMENTER, weights)
     looks = _foreign_looks(work)
+    size = work.batch_size(ModelName.SEGMENTER, config.adapt.batch_size, volumes_per_example=2)
     draw = work.generator("batch")
 
     def loss_at(_step: int) -> Tensor:
-        batch = _labelled_batch(work, examples, config.adapt.batch_size, draw)
+        batch = _labelled_batch(work, examples, size, draw)
         # Without a foreign look both terms take random ones: the warm-up has taught the plain look already.
         images = batch.images if looks else _swapped_source(work, batch, looks, draw)
         swapped = _swapped_source(work, batch, looks, draw)
@@ -107,51 +109,57 @@ def adapt_target(work: Workplace, weights: StateDict) -> SiteReply:
 
 
 def refine_source(work: Workplace, weights: StateDict) -> SiteReply:
-    """Source: supervised steps on real scans (every other time in a random look) and on rendered pairs."""
-    config = work.config
-    examples = examples_of(training_cases(work.site, config.grid, work.state), work.domain)
-    synthetic = work.state.load_examples("synthetic")
+    """Source: supervised steps on real scans in random looks and on rendered pairs in the targets' looks."""
+    examples = examples_of(training_cases(work.site, work.config.grid, work.state), work.domain)
     student = work.model(ModelName.SEGMENTER, weights)
     draw = work.generator("batch")
-    num_synthetic = max(1, round(config.refine.batch_size * config.refine.synthetic_fraction))
-    num_real = max(1, config.refine.batch_size - num_synthetic)
-
-    def loss_at(step: int) -> Tensor:
-        real = _labelled_batch(work, examples, num_real, draw)
-        rendered = _labelled_batch(work, synthetic, num_synthetic, draw)
-        look = _swapped_source(work, real, [], draw) if step % 2 else real.images
-        images = augment_intensity(torch.cat([look, rendered.images]), draw)
-        with autocast(work.device, config.compute):
-            logits = student(images)
-        # Two losses: a Dice over both at once would let the easy half hide the other.
-        return dice_ce_loss(logits[:num_real], real.label_map) + dice_ce_loss(logits[num_real:], rendered.label_map)
-
-    return _fitted(work, student, loss_at, config.refine, len(examples))
+    supervised = _refinement_loss(work, student, examples, draw)
+    return _fitted(work, student, lambda _step: supervised(), work.config.refine, len(examples))
 
 
 def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: supervised steps on its own rendered pairs as an anchor, consistency on its scans."""
+    """Target: supervised steps on its rendered pairs and pseudo-labelled scans as an anchor, consistency on its scans."""
     config = work.config
-    examples = examples_of(training_cases(work.site, config.grid, work.state), work.domain)
-    synthetic = work.state.load_examples("synthetic")
+    examples = work.state.load_examples("pseudo-labelled")
     student = work.model(ModelName.SEGMENTER, weights)
     teacher = _teacher(work, weights)
     weight = ramp_up(work.order.server_round / work.order.num_rounds, config.refine.lambda_max)
     draw = work.generator("batch")
+    supervised = _refinement_loss(work, student, examples, draw)
 
     def loss_at(_step: int) -> Tensor:
-        rendered = _labelled_batch(work, synthetic, config.refine.batch_size, draw)
-        with autocast(work.device, config.compute):
-            logits = student(augment_intensity(rendered.images, draw))
         images = augment_intensity(_flipped_batch(work, examples, PAIR, draw).images, draw)
         swapped = perturbed(images, draw, config.style.window)
-        consistency = _consistency(work, student, teacher, images, swapped, draw)
-        return dice_ce_loss(logits, rendered.label_map) + weight * consistency
+        return supervised() + weight * _consistency(work, student, teacher, images, swapped, draw)
 
     follow = _follow(work, teacher, student)
     reply = _fitted(work, student, loss_at, config.refine, len(examples), after_step=follow)
     work.state.save_tensors("teacher", teacher.state_dict())
     return reply
+
+
+def _refinement_loss(
+    work: Workplace, student: nn.Module, examples: list[Example], draw: torch.Generator
+) -> Callable[[], Tensor]:
+    """Supervised loss on a draw of real and rendered examples; real ones count as much as their labels are trusted."""
+    rendered = work.state.load_examples("synthetic")
+    size = work.batch_size(ModelName.SEGMENTER, work.config.refine.batch_size)
+    num_rendered = max(1, round(size * work.config.refine.synthetic_fraction))
+    num_real = max(1, size - num_rendered)
+
+    def loss() -> Tensor:
+        real = _labelled_batch(work, examples, num_real, draw)
+        pairs = _labelled_batch(work, rendered, num_rendered, draw)
+        look = _swapped_source(work, real, [], draw) if work.site.role is SiteRole.SOURCE else real.images
+        images = augment_intensity(torch.cat([look, pairs.images]), draw)
+        with autocast(work.device, work.config.compute):
+            logits = student(images)
+        # Two losses: a Dice over both at once would let the easy half hide the other.
+        return dice_ce_loss(logits[:num_real], real.label_map, voxel_weight=real.voxel_weight) + dice_ce_loss(
+            logits[num_real:], pairs.label_map
+        )
+
+    return loss
 
 
 def _swapped_source(work: Workplace, batch: Batch, looks: list[Look], draw: torch.Generator) -> Tensor:
@@ -214,18 +222,22 @@ def _foreign_looks(work: Workplace) -> list[Look]:
 
 
 def _labelled_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
-    """Draw a batch, flip and deform images and label maps by the same field."""
+    """Draw a batch, flip and deform images, label maps and weights by the same field."""
     batch = _flipped_batch(work, examples, size, draw)
     i, j, k = batch.images.shape[2:]
     field = random_deformation(size, (i, j, k), draw, device=work.device)
-    images, label_map = deform_image(batch.images, field), deform_label_map(batch.label_map, field)
-    return dataclasses.replace(batch, images=images, label_map=label_map)
+    return dataclasses.replace(
+        batch,
+        images=deform_image(batch.images, field),
+        label_map=deform_label_map(batch.label_map, field),
+        voxel_weight=deform_image(batch.voxel_weight, field),
+    )
 
 
 def _flipped_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
     batch = draw_batch(examples, size, work.config.grid.patch_size, draw, work.device)
-    images, label_map = random_flip([batch.images, batch.label_map], draw)
-    return dataclasses.replace(batch, images=images, label_map=label_map)
+    images, label_map, weight = random_flip([batch.images, batch.label_map, batch.voxel_weight], draw)
+    return dataclasses.replace(batch, images=images, label_map=label_map, voxel_weight=weight)
 
 
 def _fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,9 +16,12 @@ from diffuse_uda.exchange.orders import SiteReply, WorkOrder
 from diffuse_uda.models import build_model
 from diffuse_uda.training.checkpoints import load_weights_
 from diffuse_uda.training.device import choose_device, place, use_threads
+from diffuse_uda.training.memory import largest_batch
 from diffuse_uda.training.schedule import RoundPlan
 from diffuse_uda.training.seeding import derive_generator
 from diffuse_uda.types import ModelName, SiteRole, StateDict
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,28 @@ class Workplace:
         model = build_model(self.config, name, self.num_classes)
         load_weights_(model, weights)
         return place(model, self.device, self.config.compute)
+
+    def batch_size(self, name: ModelName, wanted: int, *, volumes_per_example: int = 1) -> int:
+        """The configured batch if a step of it fits; on a GPU a smaller one that does, said in the log.
+
+        A CPU's free memory says little about what will be free, so there the configured batch is taken or refused.
+
+        Raises:
+            MemoryEstimateError: If no batch fits; the message says what would.
+        """
+        smallest = 1 if self.device.type == "cuda" else wanted
+        volumes = largest_batch(
+            self.config,
+            name,
+            self.num_classes,
+            wanted=wanted * volumes_per_example,
+            smallest=smallest * volumes_per_example,
+            device=self.device,
+        )
+        size = volumes // volumes_per_example
+        if size < wanted:
+            logger.warning("batch of the %s: %d instead of %d, the largest that fits here", name.value, size, wanted)
+        return size
 
     def plan(self, fit: FitConfig) -> RoundPlan:
         """Where this round stands in its phase, for a site of this role."""

@@ -155,6 +155,8 @@ class PseudoLabelConfig(_Section):
 
     num_ensembled_rounds: PositiveInt = 3
     """Last global models whose softmax is averaged."""
+    num_em_iterations: NonNegativeInt = 12
+    """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
     min_component_fraction: Fraction = 0.2
     """Components smaller than this share of a class's largest one are dropped; 1 keeps only the largest."""
 
@@ -174,7 +176,7 @@ class RefineConfig(FitConfig):
     lambda_max: PositiveFloat = 20.0
     """Weight of the targets' consistency: small, the stage is nearly supervised."""
     synthetic_fraction: Fraction = 0.5
-    """Share of synthetic pairs in the source's supervised batches."""
+    """Share of synthetic pairs in the supervised batches; the rest are real scans with labels or pseudo-labels."""
 
 
 class StyleConfig(_Section):

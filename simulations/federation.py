@@ -20,6 +20,8 @@ from diffuse_uda.exchange.policy import describe_policy
 from diffuse_uda.exchange.run_options import RUN_DIR
 from diffuse_uda.reporting.page import PolicyListing
 from diffuse_uda.reporting.results import Results
+from diffuse_uda.training.device import choose_device
+from diffuse_uda.training.memory import describe_memory
 from diffuse_uda.types import Scalar, SiteRole
 from simulations.centres import Centre, check_centres
 from simulations.engines.in_process import run_in_process
@@ -58,8 +60,10 @@ def run_federation(federation: Federation, console: Console) -> Results:
     prepare_run_dir(run_dir, [centre.folder for centre in centres])
     with replaced_atomically(run_dir / RUN_MARKER) as draft:
         draft.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    label_names = label_names_of(centres)
     node_configs = [node_config(centre, run_dir) for centre in centres]
     sites = [open_site(config_of_node) for config_of_node in node_configs]
+    console.print(describe_memory(config, len(label_names), choose_device(config.compute)), highlight=False)
     checked = time.monotonic()
     num_workers = os.cpu_count() or 1
     with LiveProgress(console) as progress:
@@ -67,7 +71,6 @@ def run_federation(federation: Federation, console: Console) -> Results:
             {**config.to_flat(), RUN_DIR: str(run_dir)}, node_configs, num_workers=num_workers, on_event=progress
         )
     federated = time.monotonic()
-    label_names = label_names_of(centres)
     references = [site for centre, site in zip(centres, sites, strict=True) if has_oracle(centre.folder)]
     if federation.with_references and references:
         console.print(f"reference: target-supervised at {len(references)} targets, with labels nobody else may read")

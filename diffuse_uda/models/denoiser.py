@@ -15,9 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
 
-TABLE_RATE = 10.0
-"""Factor on the class table: a step of AdamW moves an intensity this many times as far as a weight."""
-
 
 def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) -> Float[Tensor, "batch klass i j k"]:
     """One-hot foreground channels in {-1, 1}, the condition of Med-DDPM (arXiv:2305.18453); background is all -1."""
@@ -26,21 +23,24 @@ def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) ->
 
 
 class ClassTable(nn.Module):
-    """One learned clean intensity for every domain and class: the image a label map alone would explain.
+    """One clean intensity for every domain and class: the image a label map alone would explain.
 
     With it the network has to learn only what differs from the mean of a class (texture, partial volume, bias field,
     what is not labelled). Without it a small network needs thousands of steps before its images follow the label map.
+
+    Every site sets its own row in closed form; no gradient moves it. A trained row drifts with its site's copy of
+    the network, and no longer fits the network once that is averaged with the others'.
     """
 
     def __init__(self, num_domains: int, num_classes: int) -> None:
         """Start at zero, the middle of the intensities [-1, 1]."""
         super().__init__()
-        self.rows = nn.Parameter(torch.zeros(num_domains, num_classes))
+        self.rows = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
 
     @torch.no_grad()
     def set_intensities(self, domain: int, clean: Float[Tensor, " klass"]) -> None:
-        """Put a site's own mean clean intensities, in [-1, 1], into its row: the best row while the network is silent."""
-        self.rows[domain] = clean.to(self.rows) / TABLE_RATE
+        """Put a site's own mean clean intensities, in [-1, 1], into its row: the best row for a silent network."""
+        self.rows[domain] = clean.to(self.rows)
 
     def forward(
         self, condition: Float[Tensor, "batch klass i j k"], domains: Int[Tensor, " batch"]
@@ -48,7 +48,7 @@ class ClassTable(nn.Module):
         """Look up every voxel's class; `condition` is what `label_channels` makes."""
         foreground = (condition + 1) / 2
         one_hot = torch.cat([1 - foreground.sum(dim=1, keepdim=True), foreground], dim=1)
-        return torch.einsum("nc,ncijk->nijk", self.rows[domains] * TABLE_RATE, one_hot)[:, None]
+        return torch.einsum("nc,ncijk->nijk", self.rows[domains], one_hot)[:, None]
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., object], *arguments: object, **named: object) -> object:

@@ -45,8 +45,8 @@ def randomised(
     """A look nobody has: needs nothing from any other site (the style provider `none`).
 
     Every sample gets a random contrast curve or, as often, a random contrast between its structures; half of them a
-    random convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to edges.
-    A share of the samples stays as it is, so that the source's own look is not forgotten.
+    random convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to
+    edges. A share of the samples stays as it is, so that the source's own look is not forgotten.
     """
     draws = torch.rand(3, volumes.shape[0], generator=generator).view(3, -1, 1, 1, 1, 1).to(volumes.device)
     curves = random_contrast_curve(volumes, generator, monotone_probability=0.75)

@@ -6,6 +6,7 @@ a home folder of its own, and its end is read from Flower's list of runs: exit c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,11 @@ from diffuse_uda.types import Scalar
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
-POLL_S = 1.0
+POLL_SHARE = 0.1
+"""Pause between two looks at the list of runs, as a share of the time waited; every look is a process of its own."""
+
+SHORTEST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 30.0
 LOG_FILE = "superlink.log"
 FINISHED = "finished:"
 COMPLETED = "finished:completed"
@@ -69,13 +74,14 @@ def run_simulation_engine(
             ["run", str(app_dir), "-c", str(home / "overrides.toml"), "--federation-config", resources], environment
         )
         run_id = str(started["run-id"])
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         status = ""
         while not status.startswith(FINISHED):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > timeout_s:
                 msg = f"run {run_id} is {status or 'unknown'} after {timeout_s:g} s\n{_log_end(home)}"
                 raise SimulationError(msg)
-            time.sleep(POLL_S)
+            time.sleep(min(max(POLL_SHARE * waited, SHORTEST_PAUSE_S), LONGEST_PAUSE_S))
             runs = _flwr(["ls", "--run-id", run_id], environment)["runs"]
             status = str(runs[0]["status"]) if runs else ""
         if status != COMPLETED:
@@ -110,6 +116,7 @@ def _superlink(home: Path, work_dir: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         _stop(server)
+        _end_stragglers(home)
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) -> None:
@@ -129,7 +136,7 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) 
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server's whole process group: its children (the simulation, Ray) are in it."""
+    """End the server's process group: first with a request, then without."""
     for request, patience_s in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, STOP_TIMEOUT_S)):
         try:
             os.killpg(server.pid, request)
@@ -140,6 +147,18 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     server.wait(STOP_TIMEOUT_S)
+
+
+def _end_stragglers(home: Path) -> None:
+    """End what Ray has put into process groups of its own; all processes of this run have its home in their environment.
+
+    Without `/proc` (outside Linux) they are left to notice by themselves, within a minute, that Ray is gone.
+    """
+    mark = f"FLWR_HOME={home.resolve()}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _flwr(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:

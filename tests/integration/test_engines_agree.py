@@ -91,11 +91,12 @@ def test_one_seed_gives_the_same_weights_in_both_engines(tmp_path: Path, monkeyp
         home=tmp_path / "home",
         app_dir=_app(tmp_path),
         work_dir=tmp_path,
+        cpus_per_node=2,  # one worker: two would spend the test on importing torch twice
         timeout_s=240.0,
     )
     for name in MODELS:
         first, second = _weights(local, name), _weights(flower, name)
-        assert list(first) == list(second)
+        assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)
     histories = [(run / "history.jsonl").read_text(encoding="utf-8").splitlines() for run in (local, flower)]
     states = [[_states(line) for line in history] for history in histories]

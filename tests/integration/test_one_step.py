@@ -5,12 +5,14 @@ one SGD step of rate eta goes from theta to
 
     theta - eta * (grad L_s + lambda / T * sum over t of grad L_t).
 
-In the federation every site starts at the same theta and takes one SGD step on its own term alone. The average with
-shares w_i, which add up to 1, is theta - sum over i of w_i * eta_i * grad (c_i * L_i). It is the centralised step exactly
-if w_i * eta_i * c_i is eta for the source and eta * lambda / T for a target: a site with share w_i takes the rate eta / w_i
-on its term c_i * L_i, with c_s = 1 and c_t = lambda / T. That holds for every choice of shares, as long as all sites reply
-and nothing but the gradient differs: the same theta, the same teacher, and style blocks that crossed the network. A site
-never sees another's scans; all it knows of them is the block.
+In the federation every site starts at the same theta and takes one SGD step on its own term alone, c_i * L_i with
+c_s = 1 and c_t = lambda / T, at a rate eta_i. The average with shares w_i, which add up to 1, is
+
+    sum over i of w_i * (theta - eta_i * grad (c_i * L_i)) = theta - sum over i of w_i * eta_i * c_i * grad L_i.
+
+It is the centralised step exactly if w_i * eta_i = eta: a site with share w_i takes the rate eta / w_i. That holds for
+every choice of shares, as long as all sites reply and nothing but the gradient differs: the same theta, the same
+teacher, and style blocks that crossed the network. A site never sees another's scans; all it knows is their block.
 
 In exact arithmetic both sides are equal; in float32 they differ in the last digits, far below 1e-5.
 """
@@ -28,7 +30,7 @@ from torch import Tensor, nn
 from diffuse_uda.algorithms.aggregation import federated_average, site_weights
 from diffuse_uda.algorithms.appearance import mean_style_block, style_block
 from diffuse_uda.algorithms.structure import random_box_mask
-from diffuse_uda.config import SegmenterConfig, StudyConfig
+from diffuse_uda.config import GridConfig, SegmenterConfig, StudyConfig
 from diffuse_uda.models import build_segmenter, initial_weights
 from diffuse_uda.training.looks import Look, aligned
 from diffuse_uda.training.seeding import derive_generator
@@ -41,10 +43,7 @@ LAMBDA = 200.0
 NUM_CLASSES = 3
 SIZE = 16
 HALF_WIDTH = 4
-STUDY = StudyConfig(
-    segmenter=SegmenterConfig(channels=(4, 8)),
-    grid={"patch_size": (SIZE, SIZE, SIZE)},  # type: ignore[arg-type]
-)
+STUDY = StudyConfig(segmenter=SegmenterConfig(channels=(4, 8)), grid=GridConfig(patch_size=(SIZE, SIZE, SIZE)))
 TARGETS = ("leeds", "york")
 
 

@@ -130,17 +130,21 @@ def test_levels_of_the_denoiser_must_agree() -> None:
 
 
 def test_the_noise_is_predicted_by_the_ddpm_and_by_nothing_else() -> None:
-    with pytest.raises(ConfigError, match="recipe = ddpm does not go with diffusion.prediction-type = sample"):
+    with pytest.raises(ConfigError, match=r"recipe = ddpm does not go with diffusion.prediction-type = sample"):
         StudyConfig.from_flat({"diffusion.recipe": "ddpm"})
-    with pytest.raises(ConfigError, match="recipe = rectified-flow does not go with .* = epsilon"):
+    with pytest.raises(ConfigError, match=r"recipe = rectified-flow does not go with .* = epsilon"):
         StudyConfig.from_flat({"diffusion.prediction-type": "epsilon"})
-    papers = {"diffusion.recipe": "ddpm", "diffusion.prediction-type": "epsilon", "denoiser.class-table": False}
+    papers: dict[str, Scalar] = {
+        "diffusion.recipe": "ddpm",
+        "diffusion.prediction-type": "epsilon",
+        "denoiser.class-table": False,
+    }
     assert StudyConfig.from_flat(papers).diffusion.recipe == "ddpm"
 
 
 def test_the_class_table_needs_a_denoiser_that_predicts_clean_images() -> None:
     velocity: dict[str, Scalar] = {"diffusion.prediction-type": "velocity"}
-    with pytest.raises(ConfigError, match="class-table = true needs diffusion.prediction-type = sample"):
+    with pytest.raises(ConfigError, match=r"class-table = true needs diffusion.prediction-type = sample"):
         StudyConfig.from_flat(velocity)
     assert not StudyConfig.from_flat(velocity | {"denoiser.class-table": False}).denoiser.class_table
 

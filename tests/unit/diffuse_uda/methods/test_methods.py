@@ -8,12 +8,12 @@ from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Exchange, Method, PhaseName, Task, evaluation
-from diffuse_uda.types import ModelName, SiteRole
+from diffuse_uda.types import ModelName, Scalar, SiteRole
 
 METHODS = ["source-only", "asc", "asc-plus", "diffuse-uda"]
 
 
-def built(method: str, **flat: bool | int | float | str) -> Method:
+def built(method: str, **flat: Scalar) -> Method:
     return build_method(StudyConfig.from_flat({"method": method, **flat}))
 
 
@@ -119,5 +119,5 @@ def test_asc_plus_adds_the_adaptive_window_and_augmentation() -> None:
 
 def test_a_method_that_is_not_declared_is_refused_with_the_known_ones() -> None:
     study = StudyConfig().model_copy(update={"method": "magic"})
-    with pytest.raises(ConfigError, match="unknown method 'magic'; known: .*'asc'"):
+    with pytest.raises(ConfigError, match=r"unknown method 'magic'; known: .*'asc'"):
         build_method(study)

@@ -74,7 +74,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path, lost: str) -> None:
     save_checkpoint(tmp_path, WEIGHTS, {})
     next(tmp_path.glob(lost)).unlink()
-    with pytest.raises(CheckpointError, match="no usable checkpoint in .*FileNotFoundError"):
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint in .*FileNotFoundError"):
         load_checkpoint(tmp_path)
 
 

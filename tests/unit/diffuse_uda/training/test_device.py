@@ -44,7 +44,9 @@ def test_the_gpu_is_taken_when_there_is_one_and_the_study_allows_it(
 
 def test_a_demanded_gpu_that_is_not_there_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="compute.device = cuda, but torch finds no CUDA device here; set it to auto"):
+    with pytest.raises(
+        ConfigError, match=r"compute.device = cuda, but torch finds no CUDA device here; set it to auto"
+    ):
         choose_device(ComputeConfig(device="cuda"))
 
 

@@ -37,11 +37,22 @@ def to_mined(volumes: Tensor, draw: torch.Generator) -> Tensor:
     return aligned(volumes, mined, draw, window=0.2, adaptive_window=True)
 
 
+def label_map(volumes: Tensor) -> Tensor:
+    """The cube's halves are classes 1 and 2."""
+    halves = torch.ones(volumes.shape, dtype=torch.uint8)
+    halves[:, :, 8:] = 2
+    return torch.where(volumes > 0, halves, 0)
+
+
+def to_randomised(volumes: Tensor, draw: torch.Generator) -> Tensor:
+    return randomised(volumes, label_map(volumes), draw, num_classes=3)
+
+
 def to_perturbed(volumes: Tensor, draw: torch.Generator) -> Tensor:
     return perturbed(volumes, draw, 0.3)
 
 
-LOOKS = [randomised, to_perturbed, to_foreign, to_mined]
+LOOKS = [to_randomised, to_perturbed, to_foreign, to_mined]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -67,6 +78,18 @@ def test_equal_seeds_give_equal_looks_and_other_seeds_others(
     if look is not to_foreign:  # one block and a fixed window: nothing is left to chance
         others = [look(volumes, generator(seed)) for seed in range(2, 8)]
         assert not all(torch.equal(look(volumes, generator(1)), other) for other in others)
+
+
+def test_a_share_of_the_samples_keeps_the_sources_own_look() -> None:
+    volumes = scans(batch=1).repeat(32, 1, 1, 1, 1)
+
+    def kept(plain_share: float) -> int:
+        changed = randomised(volumes, label_map(volumes), generator(), num_classes=3, plain_share=plain_share)
+        return sum(torch.equal(new, old) for new, old in zip(changed, volumes, strict=True))
+
+    assert kept(0.0) == 0
+    assert 8 <= kept(0.5) <= 24
+    assert kept(1.0) == 32
 
 
 def test_a_published_block_moves_the_mean_to_the_styles() -> None:
