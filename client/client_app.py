@@ -15,14 +15,7 @@ from client import tasks
 from client.site import Site, open_site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import SiteTaskError
-from diffuse_uda.exchange.flower import (
-    INTRODUCE,
-    ErrorCode,
-    decode_order,
-    encode_card,
-    encode_reply,
-    error_reply,
-)
+from diffuse_uda.exchange.flower import INTRODUCE, ErrorCode, decode_order, encode_card, encode_reply, error_reply
 from diffuse_uda.exchange.policy import check_card, reply_policy
 from diffuse_uda.exchange.run_options import read_run_config
 from diffuse_uda.exchange.sealing import sealed
@@ -53,7 +46,7 @@ def _sealed_reply(
         with sealed(message.metadata.message_type):
             config, options = read_run_config(context.run_config)
             node_config = dict(context.node_config)
-            if node_config.keys() == {"partition-id", "num-partitions"}:
+            if "site-id" not in node_config and "partition-id" in node_config:
                 # A simulated node knows its number only; a real one names itself, and no server can rename it.
                 if options.sites_file is None or not options.sites_file.exists():
                     return error_reply(ErrorCode.SITE_UNASSIGNED, "this node plays no site yet", message)

@@ -1,4 +1,4 @@
-"""Scores of the current segmenter on held-out scans, on each scan's own grid: the only task that reads a target's labels."""
+"""Scores on held-out scans, on each scan's own grid: the only task that reads a target's labels."""
 
 from __future__ import annotations
 

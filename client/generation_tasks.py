@@ -1,4 +1,4 @@
-"""Pseudo-labels, rounds of the denoiser, and rendering of pairs. Labels, pseudo-labels and pairs never leave the site."""
+"""Pseudo-labels, rounds of the denoiser, rendering of pairs. Labels, pseudo-labels and pairs never leave the site."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _sharpened(cases: list[Example], probabilities: list[Tensor], config: Pseudo
     )
     sharpened = []
     for volume, keep, part in zip(
-        probabilities, inside, posterior.split([int(keep.sum()) for keep in inside]), strict=True
+        probabilities, inside, torch.split(posterior, [int(keep.sum()) for keep in inside]), strict=True
     ):
         changed = volume.clone()
         changed[:, keep] = part.T
@@ -99,7 +99,7 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
 
 
 def typical_intensities(examples: list[Example], num_classes: int) -> Tensor:
-    """Median intensity of every class over the voxels of a site's examples that are labelled with more than half weight.
+    """Median intensity of every class over the voxels of a site's examples whose label has more than half weight.
 
     The median forgives the share of a structure that is labelled wrongly. A class without such voxels gets the
     median of all structures.
@@ -122,10 +122,8 @@ def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     """Source: its label maps in every target's look; target: its pseudo-labels in its own. The pairs stay here."""
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
     label_maps = [_label_map_of(example) for example in _conditioned_examples(work)]
-    if work.site.role is SiteRole.SOURCE:
-        wanted = list(range(1, len(work.order.domains)))
-    else:
-        wanted = [work.domain]
+    is_source = work.site.role is SiteRole.SOURCE
+    wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
     pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise")))
     work.state.save_examples("synthetic", pairs)
     if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
@@ -150,9 +148,7 @@ def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: 
         field = random_deformation(size, (i, j, k), draw, device=work.device)
         images, weight = deform_image(images, field), deform_image(weight, field)
         label_map = deform_label_map(label_map, field)
-    return Batch(
-        images=images, label_map=label_map, voxel_weight=floor + (1.0 - floor) * weight, domains=batch.domains
-    )
+    return Batch(images=images, label_map=label_map, voxel_weight=floor + (1.0 - floor) * weight, domains=batch.domains)
 
 
 def _rendered(

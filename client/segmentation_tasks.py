@@ -97,7 +97,7 @@ def adapt_target(work: Workplace, weights: StateDict) -> SiteReply:
         batch = _flipped_batch(work, examples, PAIR, draw)
         images = augment_intensity(batch.images, draw) if variant.augment else batch.images
         swapped = _swapped_target(work, images, looks, draw)
-        return config.adapt.lambda_max * _consistency(work, student, teacher, images, swapped, draw)
+        return config.adapt.lambda_max * _consistency(work, student, teacher, images=images, swapped=swapped, draw=draw)
 
     # The ramp acts on the learning rate: AdamW would normalise a factor on the loss away. Under SGD both are the same.
     ramp = ramp_up(work.order.server_round / work.order.num_rounds, 1.0)
@@ -118,7 +118,7 @@ def refine_source(work: Workplace, weights: StateDict) -> SiteReply:
 
 
 def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: supervised steps on its rendered pairs and pseudo-labelled scans as an anchor, consistency on its scans."""
+    """Target: supervised steps on rendered pairs and pseudo-labelled scans as an anchor, consistency on its scans."""
     config = work.config
     examples = work.state.load_examples("pseudo-labelled")
     student = work.model(ModelName.SEGMENTER, weights)
@@ -130,7 +130,7 @@ def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
     def loss_at(_step: int) -> Tensor:
         images = augment_intensity(_flipped_batch(work, examples, PAIR, draw).images, draw)
         swapped = perturbed(images, draw, config.style.window)
-        return supervised() + weight * _consistency(work, student, teacher, images, swapped, draw)
+        return supervised() + weight * _consistency(work, student, teacher, images=images, swapped=swapped, draw=draw)
 
     follow = _follow(work, teacher, student)
     reply = _fitted(work, student, loss_at, config.refine, len(examples), after_step=follow)
@@ -165,9 +165,7 @@ def _refinement_loss(
 def _swapped_source(work: Workplace, batch: Batch, looks: list[Look], draw: torch.Generator) -> Tensor:
     """xs2t: the targets' look where the provider knows one, else looks that nobody has."""
     if not looks:
-        return randomised(
-            batch.images, batch.label_map, draw, num_classes=work.num_classes, plain_share=PLAIN_SHARE
-        )
+        return randomised(batch.images, batch.label_map, draw, num_classes=work.num_classes, plain_share=PLAIN_SHARE)
     adaptive = build_method(work.config).adapt.adaptive_window
     return aligned(batch.images, looks, draw, window=work.config.style.window, adaptive_window=adaptive)
 
@@ -181,7 +179,13 @@ def _swapped_target(work: Workplace, images: Tensor, looks: list[Look], draw: to
 
 
 def _consistency(
-    work: Workplace, student: nn.Module, teacher: nn.Module, images: Tensor, swapped: Tensor, draw: torch.Generator
+    work: Workplace,
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    images: Tensor,
+    swapped: Tensor,
+    draw: torch.Generator,
 ) -> Tensor:
     i, j, k = images.shape[2:]
     mask = random_box_mask((i, j, k), draw).to(images.device) if work.config.adapt.cut_mix else None
@@ -209,7 +213,7 @@ def _follow(work: Workplace, teacher: nn.Module, student: nn.Module) -> Callable
 
 
 def _foreign_looks(work: Workplace) -> list[Look]:
-    """What this site knows of the other side's looks; nothing with the provider `none`, or before the first rendering."""
+    """What this site knows of the other side's looks; nothing with provider `none`, or before the first rendering."""
     provider = work.config.style.provider
     if provider is StyleProvider.MEAN_BLOCK:
         others = work.order.domains[1:] if work.domain == 0 else work.order.domains[:1]

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.types import Scalar, SiteRole
 
-
 EvaluationPart = Literal["development", "test", "all"]
 EVALUATION_PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 
@@ -29,6 +28,8 @@ class Site:
     """The site's own word on publishing a mean amplitude block; the study's alone is not enough."""
     num_threads: int | None = None
     """Threads on this machine; None leaves it to the study's configuration."""
+    shares_machine: bool = False
+    """Whether the sites of a round share this machine's cores, as in a simulation; a hospital has its machine alone."""
     evaluation_part: EvaluationPart = "all"
     """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
 
@@ -46,6 +47,7 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         "workspace",
         "allow-style-blocks",
         "num-threads",
+        "shares-machine",
         "evaluation-part",
         "partition-id",
         "num-partitions",
@@ -54,7 +56,7 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         msg = f"unknown node-config keys {unknown}; known: {sorted(known)}"
         raise ConfigError(msg)
     if missing := sorted({"site-id", "role", "data-dir", "workspace"} - node_config.keys()):
-        msg = f"node-config lacks {missing}; start the site with --node-config 'site-id=\"leeds\" role=\"target\" ...'"
+        msg = f'node-config lacks {missing}; start the site with --node-config \'site-id="leeds" role="target" ...\''
         raise ConfigError(msg)
     try:
         role = SiteRole(str(node_config["role"]))
@@ -73,5 +75,6 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         workspace=Path(str(node_config["workspace"])),
         allow_style_blocks=bool(node_config.get("allow-style-blocks", False)),
         num_threads=None if num_threads is None else int(num_threads),
+        shares_machine=bool(node_config.get("shares-machine", False)),
         evaluation_part=part,
     )

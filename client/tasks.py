@@ -54,9 +54,7 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         role=site.role,
         num_cases=len(centre.train),
         label_names=tuple(centre.label_names[value] for value in sorted(centre.label_names)) if is_source else (),
-        num_test_cases=sum(
-            case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part)
-        ),
+        num_test_cases=sum(case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part)),
         style_block=block,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -85,7 +86,11 @@ class Workplace:
 
 def open_workplace(site: Site, config: StudyConfig, order: WorkOrder) -> Workplace:
     """Prepare this process for an order: threads, device, the site's folder."""
-    use_threads(config.compute.num_threads if site.num_threads is None else site.num_threads)
+    num_threads = config.compute.num_threads if site.num_threads is None else site.num_threads
+    if num_threads == 0 and site.shares_machine:
+        # From the order alone, never from who happens to be running: threads change the last digits of convolutions.
+        num_threads = max(1, (os.cpu_count() or 1) // order.num_participants)
+    use_threads(num_threads)
     return Workplace(
         site=site,
         config=config,

@@ -49,6 +49,7 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of predicted label maps.")],
     references: Annotated[Path, typer.Argument(help="Folder of reference label maps of the same names.")],
     labels: Annotated[Path | None, typer.Option(help="dataset.json that names the classes.")] = None,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score predicted label maps against references: Dice, HD95, ASSD, NSD, each structure, in mm."""

@@ -115,15 +115,15 @@ class DiffusionConfig(_Section):
 
 
 class FitConfig(_Section):
-    """How long and how one model is fitted at a site, round after round."""
+    """How long and how one model is fitted at a site, round after round. Defaults suit two CPU cores."""
 
-    num_rounds: NonNegativeInt = 1
-    num_local_steps: PositiveInt = 50
+    num_rounds: NonNegativeInt = 3
+    num_local_steps: PositiveInt = 100
     """Optimiser steps of one site in one round."""
     target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of these steps a target takes: consistency alone can collapse, so few of them a round."""
     batch_size: PositiveInt = 2
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 3e-3
     source_weight: Annotated[float, Field(ge=0.5, le=1)] = 0.5
     """Share of the source in the average, fixed: consistency alone can collapse. Targets share the rest by cases."""
 
@@ -131,6 +131,11 @@ class FitConfig(_Section):
 class AdaptConfig(FitConfig):
     """Federated ASC / ASC+ rounds (arXiv:2310.14172, 2408.05985)."""
 
+    num_rounds: NonNegativeInt = 8
+    num_local_steps: PositiveInt = 50
+    batch_size: PositiveInt = 1
+    source_weight: Fraction = 0.7
+    target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.4
     lambda_max: PositiveFloat = 200.0
     """Weight of the consistency term at the end of the ramp."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -142,6 +147,10 @@ class AdaptConfig(FitConfig):
 
 class DiffuseConfig(FitConfig):
     """Federated rounds on the denoiser."""
+
+    num_rounds: NonNegativeInt = 5
+    num_local_steps: PositiveInt = 20
+    learning_rate: PositiveFloat = 1e-3
 
     confidence_floor: Fraction = 0.2
     """Weight of the least certain voxel in the diffusion loss; 1 ignores the uncertainty."""
@@ -172,6 +181,10 @@ class SynthesiseConfig(_Section):
 
 class RefineConfig(FitConfig):
     """Federated retraining on real and synthetic pairs."""
+
+    num_rounds: NonNegativeInt = 8
+    num_local_steps: PositiveInt = 25
+    target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
 
     lambda_max: PositiveFloat = 20.0
     """Weight of the targets' consistency: small, the stage is nearly supervised."""
@@ -355,13 +368,20 @@ def _paper() -> StudyConfig:
         segmenter=SegmenterConfig(kind="segresnet", channels=(32,)),
         denoiser=DenoiserConfig(stem=2, channels=(64, 128, 192, 256), attention_levels=(False, False, False, True)),
         diffusion=DiffusionConfig(num_inference_steps=30),
-        warm_up=FitConfig(num_rounds=10, num_local_steps=500, batch_size=2, learning_rate=2e-3),
-        adapt=AdaptConfig(num_rounds=50, num_local_steps=100, batch_size=2, learning_rate=2e-3),
+        warm_up=FitConfig(num_rounds=10, num_local_steps=500, learning_rate=2e-3),
+        adapt=AdaptConfig(
+            num_rounds=50,
+            num_local_steps=100,
+            batch_size=2,
+            learning_rate=2e-3,
+            source_weight=0.5,
+            target_step_fraction=1.0,
+        ),
         diffuse=DiffuseConfig(
             num_rounds=100, num_local_steps=500, batch_size=4, learning_rate=1e-4, server_ema_decay=0.8
         ),
         synthesise=SynthesiseConfig(num_samples_per_label_map=4),
-        refine=RefineConfig(num_rounds=15, num_local_steps=100, batch_size=2, learning_rate=1e-4),
+        refine=RefineConfig(num_rounds=15, num_local_steps=100, learning_rate=1e-4, target_step_fraction=1.0),
     )
 
 

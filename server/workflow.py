@@ -65,6 +65,7 @@ def work_order(step: Step, task: Task, sites: Sequence[SiteCard]) -> WorkOrder:
         row=step.phase.row,
         domains=tuple(card.site_id for card in sites),
         label_names=sites[0].label_names,
+        num_participants=len(assignments(step.phase, sites)),
         style_blocks={card.site_id: card.style_block for card in sites if card.style_block is not None},
     )
 

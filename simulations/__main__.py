@@ -19,7 +19,7 @@ from diffuse_uda.reporting.rows import row_name
 from diffuse_uda.types import Scalar
 from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
-from simulations.federation import Federation, run_federation
+from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
 from simulations.recipes import DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, working_grid
 
@@ -31,6 +31,7 @@ EXIT_INTERRUPTED = 130
 
 @app.command()
 def demo(
+    *,
     data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
     name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "demo",
     target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
@@ -59,6 +60,24 @@ def demo(
     results = run_federation(federation, console)
     print_table(results, console)
     console.print(f"\nopen {federation.run_dir / 'report.html'}", highlight=False)
+
+
+@app.command()
+def flower(
+    name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "flower",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
+    ] = None,
+) -> None:
+    """Run the demo's federation under Flower's simulation engine, as `flwr run .` does, and clean up after it."""
+    console = Console()
+    changes: dict[str, Scalar] = {"name": name, "seed": seed, **dict(parse_override(item) for item in overrides or ())}
+    command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
+    results = run_under_flower(phantom_centres(seed), out / name, changes, command, console)
+    print_table(results, console)
+    console.print(f"\nopen {out / name / 'report.html'}", highlight=False)
 
 
 @app.command()

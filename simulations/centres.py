@@ -14,8 +14,8 @@ from diffuse_uda.types import SiteRole
 KNOWN_TARGETS = {"brain4": ("target_t2w", "target_flair_real")}
 """Targets taken by default from cohorts whose folders must not all be in one federation.
 
-brain4's `target_t1_real` shows the same people as `target_flair_real`: two "hospitals" with the same patients would make
-the federation look better than it is.
+brain4's `target_t1_real` shows the same people as `target_flair_real`: two "hospitals" with the same patients would
+make the federation look better than it is.
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,17 @@ from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.policy import describe_policy
-from diffuse_uda.exchange.run_options import RUN_DIR
+from diffuse_uda.exchange.run_options import RUN_DIR, SITES_FILE, read_run_config
 from diffuse_uda.reporting.page import PolicyListing
 from diffuse_uda.reporting.results import Results
 from diffuse_uda.training.device import choose_device
 from diffuse_uda.training.memory import describe_memory
 from diffuse_uda.types import Scalar, SiteRole
 from simulations.centres import Centre, check_centres
+from simulations.engines.declared_config import declared_config
+from simulations.engines.flower_simulation import run_simulation_engine
 from simulations.engines.in_process import run_in_process
+from simulations.engines.sites import write_sites_file
 from simulations.outcome import FinishedRun, write_outcome
 from simulations.progress import LiveProgress
 from simulations.references import fit_target_supervised, has_oracle
@@ -90,6 +93,47 @@ def run_federation(federation: Federation, console: Console) -> Results:
         },
     )
     return write_outcome(run, policy_listing(config, len(label_names)))
+
+
+def run_under_flower(
+    centre_folders: Sequence[Path], run_dir: Path, changes: Mapping[str, Scalar], command: str, console: Console
+) -> Results:
+    """Run a federation under Flower's simulation engine, from its folders to its report; no reference rows.
+
+    Args:
+        centre_folders: The source's folder first.
+        run_dir: Where everything goes.
+        changes: Flat keys on top of those that the app declares.
+        command: What the user typed, for the record.
+        console: Where progress is said; the engine itself is silent until it ends.
+
+    Raises:
+        InputError: Before anything is started, with everything that is wrong with the centres' folders.
+        SimulationError: If the engine does not carry the run to its end.
+    """
+    centres = check_centres(centre_folders)
+    prepare_run_dir(run_dir, [centre.folder for centre in centres])
+    run_dir = run_dir.resolve()
+    nodes = [node_config(centre, run_dir) for centre in centres]
+    sites_file = run_dir / "sites.json"
+    write_sites_file(sites_file, nodes)
+    options: dict[str, Scalar] = {**changes, RUN_DIR: str(run_dir), SITES_FILE: str(sites_file)}
+    config, _ = read_run_config({**declared_config(), **options})
+    console.print(
+        f"{config.method}: {len(centres)} sites under Flower's simulation engine; see {run_dir}/history.jsonl"
+    )
+    started = time.monotonic()
+    run_simulation_engine(options, num_nodes=len(centres), home=run_dir / "flower-home")
+    run = FinishedRun(
+        folder=run_dir,
+        config=config,
+        centres=centres,
+        sites=[open_site(node) for node in nodes],
+        label_names=label_names_of(centres),
+        command=command,
+        seconds={"federation": round(time.monotonic() - started, 3)},
+    )
+    return write_outcome(run, policy_listing(config, len(run.label_names)))
 
 
 def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path]) -> None:

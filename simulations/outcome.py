@@ -33,8 +33,10 @@ MAX_SHOWN_CASES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedRun:
-    """Where everything of a simulated run lies. In a simulation the sites' private folders can be read; in a
-    deployment each site makes its own pictures."""
+    """Where everything of a simulated run lies.
+
+    In a simulation the sites' private folders can be read; in a deployment each site makes its own pictures.
+    """
 
     folder: Path
     config: StudyConfig

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -35,7 +36,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             )
         self._task = None if self._bars is None else self._bars.add_task("waiting for the sites", total=None)
 
-    def __enter__(self) -> LiveProgress:
+    def __enter__(self) -> Self:
         """Start the bars, if there are any."""
         if self._bars is not None:
             self._bars.start()
@@ -58,7 +59,9 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             case RoundStarted():
                 self._update(description=f"{event.phase} {event.server_round}/{event.num_rounds}")
             case SiteReplied():
-                self._update(description=f"{event.phase} {event.server_round}: {event.site_id} {_scalars(event.record.metrics)}")
+                self._update(
+                    description=f"{event.phase} {event.server_round}: {event.site_id} {_scalars(event.record.metrics)}"
+                )
             case RoundFinished(record=record):
                 self._done += 1
                 self._update(advance=1)

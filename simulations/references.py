@@ -28,11 +28,13 @@ def has_oracle(folder: Path) -> bool:
     return (folder / "oracle" / "labelsTr").is_dir()
 
 
-def fit_target_supervised(site: Site, config: StudyConfig, domains: tuple[str, ...], label_names: tuple[str, ...]) -> None:
+def fit_target_supervised(
+    site: Site, config: StudyConfig, domains: tuple[str, ...], label_names: tuple[str, ...]
+) -> None:
     """Train a fresh segmenter on a target's own labels and score it: the ceiling of the gap.
 
-    It takes as many optimiser steps as the source takes in all phases of Diffuse-UDA together, so that it is not
-    the weaker for a shorter training.
+    It takes as many supervised steps on labelled examples of one batch size as the source takes in warm-up and
+    refinement together. The random looks of the adaptation have no counterpart: a target knows its own look.
 
     Args:
         site: The target; predictions and scores go to its workspace as row `target-supervised`.
@@ -49,6 +51,7 @@ def fit_target_supervised(site: Site, config: StudyConfig, domains: tuple[str, .
         row=ROW,
         domains=domains,
         label_names=label_names,
+        num_participants=len(domains) - 1,
     )
     # A folder of its own: nothing of a reference may reach the site's part in the federation.
     aside = dataclasses.replace(site, role=SiteRole.TARGET, workspace=site.workspace / "reference")
@@ -66,7 +69,7 @@ def _plan(work: Workplace) -> tuple[list[Example], FitConfig]:
         dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle
     ]
     cases = [prepare_case(case, config.grid.spacing_mm, config.grid.patch_size) for case in files]
-    phases = (config.warm_up, config.adapt, config.refine)
+    phases = (config.warm_up, config.refine)
     fitting = FitConfig(
         num_rounds=1,
         num_local_steps=sum(phase.num_rounds * phase.num_local_steps for phase in phases),

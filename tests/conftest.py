@@ -1,4 +1,4 @@
-"""One thread for every test: results do not depend on the machine's cores, and parallel tests do not starve each other."""
+"""One thread for every test: results do not depend on the machine's cores."""
 
 import os
 import sys

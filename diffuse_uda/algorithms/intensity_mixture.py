@@ -1,8 +1,8 @@
 """Sharpening of pseudo-labels by the scan's own intensities: a Gaussian mixture whose spatial prior is the network.
 
-A network that has seen neither the scanner nor the sequence knows where structures are better than where they end. The mixture
-learns what each structure looks like *here*, from this site's scans alone, and lets intensities decide between the
-structures that the network thinks possible.
+A network that has seen neither the scanner nor the sequence knows where structures are better than where they end.
+The mixture learns what each structure looks like *here*, from this site's scans alone, and lets intensities decide
+between the structures that the network thinks possible.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _START_QUANTILES = (0.15, 0.5, 0.9)
 
 
 def sharpen_probabilities(
-    images: Float[Tensor, "voxel"],
+    images: Float[Tensor, voxel],
     probabilities: Float[Tensor, "voxel klass"],
     *,
     num_iterations: int = 12,
 ) -> Float[Tensor, "voxel klass"]:
-    """Posterior of a Gaussian mixture with a spatial prior, by expectation maximisation (Ashburner and Friston 2005, eq. 5 to 9).
+    """Posterior of a Gaussian mixture with a spatial prior, by expectation maximisation (Ashburner and Friston 2005).
 
     The background has several components, every structure one. Means and variances are shared by all voxels given, so
     pass the foreground of all scans of one site together: after normalisation their intensities are comparable.

@@ -45,6 +45,8 @@ class WorkOrder:
     """Site ids in the order of the denoiser's domain table; the source is first."""
     label_names: tuple[str, ...]
     """Classes of the study, background first: the source's label map."""
+    num_participants: int = 1
+    """Sites at work in this round: a simulation on one machine shares its cores between them."""
     style_blocks: Mapping[str, Tensor] = field(default_factory=dict)
     """Published mean amplitude blocks by site id; empty unless the study exchanges them."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffuse_uda import errors
-from diffuse_uda.errors import InputError, SiteTaskError
+from diffuse_uda.errors import DiffuseUdaError, InputError, SiteTaskError
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def sealed(task: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, InputError):
-            logger.error("task %s refused its input: %s", task, error)  # noqa: TRY400 - findings need no traceback
+        if isinstance(error, DiffuseUdaError):
+            logger.error("task %s refused: %s", task, error)  # noqa: TRY400 - these errors explain themselves
         else:
             logger.exception("task %s failed", task)
         msg = f"{task} failed: {_kind(error)}; the reason is in this site's log"

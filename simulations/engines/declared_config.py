@@ -11,12 +11,16 @@ import json
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.exchange.run_options import PREPARE_SITES, RUN_DIR, SITES_FILE
 from diffuse_uda.types import Scalar
+from simulations.recipes import PHANTOM_SHAPE, PHANTOM_SPACING_MM
 
 
 def declared_config() -> dict[str, Scalar]:
     """Keys and values of `[tool.flwr.app.config]`, with which `flwr run .` works on a fresh checkout."""
     return {
         **dict.fromkeys(StudyConfig().to_flat(), ""),
+        "name": "flower",
+        "grid.spacing-mm": json.dumps(list(PHANTOM_SPACING_MM)),
+        "grid.patch-size": json.dumps(list(PHANTOM_SHAPE)),
         RUN_DIR: "runs/flower",
         SITES_FILE: "runs/flower/sites.json",
         PREPARE_SITES: "simulations.engines.sites:prepare_phantom_sites",

@@ -150,7 +150,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _end_stragglers(home: Path) -> None:
-    """End what Ray has put into process groups of its own; all processes of this run have its home in their environment.
+    """End what Ray has put into process groups of its own; every process of this run has its home in the environment.
 
     Without `/proc` (outside Linux) they are left to notice by themselves, within a minute, that Ray is gone.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
@@ -29,7 +28,8 @@ def run_in_process(
 ) -> None:
     """Run a whole study; the results are in the run folder.
 
-    Weights do not depend on `num_workers` as long as the number of threads a site uses is the same.
+    Weights do not depend on `num_workers` as long as the number of threads a site uses is the same, which
+    `compute.num-threads` fixes; with 0 the sites of a round share the cores.
 
     Args:
         run_config: Flat keys of the study, `run-dir` and other options of the run.
@@ -43,8 +43,7 @@ def run_in_process(
         KeyboardInterrupt: After Ctrl-C, once the sites have stopped; they look for it between two steps.
         DiffuseUdaError: As the server raises it.
     """
-    threads = int(run_config.get("compute.num-threads") or 0) or max(1, (os.cpu_count() or 1) // num_workers)
-    configs = [{"num-threads": threads, **node_config} for node_config in node_configs]
+    configs = [{"shares-machine": num_workers > 1, **node_config} for node_config in node_configs]
     context = Context(run_id=RUN_ID, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))
     allow_local_work()
     with LocalGrid(

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.reporting.results import stable_part
 from diffuse_uda.training.checkpoints import load_checkpoint
 from diffuse_uda.training.prediction import load_segmenter, predict_scan
-from diffuse_uda.data.volumes import load_volume
 from simulations.federation import Federation, run_federation
 
 
@@ -61,7 +61,7 @@ def test_equal_seeds_give_equal_results_and_weights(
 def test_the_adapted_model_segments_a_scan_on_its_own_grid(
     finished: Path, tmp_path: Path, tiny_cohort: list[Path]
 ) -> None:
-    scan = sorted((tiny_cohort[1] / "imagesTs").iterdir())[0]
+    scan = min((tiny_cohort[1] / "imagesTs").iterdir())
     written = predict_scan(load_segmenter(finished / "segmenter"), scan, tmp_path)
     prediction, image = load_volume(written), load_volume(scan)
     assert prediction.shape == image.shape

@@ -32,5 +32,5 @@ def test_a_wrong_key_is_named(change: dict[str, str], words: str) -> None:
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(ConfigError, match="lacks .'workspace'"):
+    with pytest.raises(ConfigError, match=r"lacks .'workspace'"):
         open_site({key: value for key, value in COMPLETE.items() if key != "workspace"})

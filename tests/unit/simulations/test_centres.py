@@ -34,8 +34,12 @@ def test_the_same_people_are_never_two_hospitals_of_brain4(tmp_path: Path) -> No
     assert not {"target_t1_real", "target_flair_real"} <= names
 
 
-@pytest.mark.parametrize(("names", "targets", "words"), [((), (), "none named source"), (("source_x",), ("target_q",), "target_q")])
-def test_a_folder_without_centres_is_refused(tmp_path: Path, names: tuple[str, ...], targets: tuple[str, ...], words: str) -> None:
+@pytest.mark.parametrize(
+    ("names", "targets", "words"), [((), (), "none named source"), (("source_x",), ("target_q",), "target_q")]
+)
+def test_a_folder_without_centres_is_refused(
+    tmp_path: Path, names: tuple[str, ...], targets: tuple[str, ...], words: str
+) -> None:
     root = _folders(tmp_path / "hospitals", "other", *names)
     with pytest.raises(InputError, match=words):
         find_centres(root, targets)

@@ -11,7 +11,14 @@ from simulations.__main__ import parse_override, print_table
 
 @pytest.mark.parametrize(
     ("item", "value"),
-    [("a.b=3", 3), ("a.b=0.5", 0.5), ("a.b=true", True), ("a.b=false", False), ("a.b=none", "none"), ("a.b=[1, 2]", "[1, 2]")],
+    [
+        ("a.b=3", 3),
+        ("a.b=0.5", 0.5),
+        ("a.b=true", True),
+        ("a.b=false", False),
+        ("a.b=none", "none"),
+        ("a.b=[1, 2]", "[1, 2]"),
+    ],
 )
 def test_an_override_has_the_type_it_looks_like(item: str, value: object) -> None:
     key, parsed = parse_override(item)
@@ -28,7 +35,9 @@ def test_an_override_without_a_value_is_refused() -> None:
 def test_the_table_shows_percent_and_millimetres_and_says_when_there_is_nothing() -> None:
     results = {
         "rows": ["source-only", "diffuse-uda"],
-        "targets": {"leeds": {"source-only": {"dice": 0.5, "hd95_mm": 8.0}, "diffuse-uda": {"dice": 0.75, "hd95_mm": None}}},
+        "targets": {
+            "leeds": {"source-only": {"dice": 0.5, "hd95_mm": 8.0}, "diffuse-uda": {"dice": 0.75, "hd95_mm": None}}
+        },
         "summary": {"source-only": {"dice_mean": 0.5}, "diffuse-uda": {"dice_mean": None}},
     }
     out = io.StringIO()

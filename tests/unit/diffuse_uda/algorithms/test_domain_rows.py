@@ -19,4 +19,3 @@ def test_a_site_that_was_not_used_keeps_its_row() -> None:
     base = torch.tensor([[5.0], [6.0]])
     average = torch.tensor([[7.0], [6.0]])
     assert owned_rows(average, base, [1.0, 0.0]).tolist() == [[7.0], [6.0]]
-

@@ -46,3 +46,10 @@ def test_a_scaled_plan_has_every_rate_multiplied_and_nothing_else_changed() -> N
     half = plan.scaled(0.5)
     assert [half.rate(step) for step in range(100)] == pytest.approx([0.5 * plan.rate(step) for step in range(100)])
     assert (half.first_step, half.num_local_steps, half.total_steps) == (600, 100, 1000)
+
+
+def test_a_share_of_the_steps_goes_through_the_whole_schedule_and_is_never_none() -> None:
+    third_round = RoundPlan.of(PHASE, 3, share=0.25)
+    assert (third_round.num_local_steps, third_round.first_step, third_round.total_steps) == (25, 50, 250)
+    assert third_round.progress(0) == RoundPlan.of(PHASE, 3).progress(0)
+    assert RoundPlan.of(PHASE, 1, share=0.001).num_local_steps == 1
