@@ -23,6 +23,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+SourceShare = Annotated[float, Field(ge=0.5, le=1)]
 
 
 class _Section(BaseModel):
@@ -124,7 +125,7 @@ class FitConfig(_Section):
     """Share of these steps a target takes: consistency alone can collapse, so few of them a round."""
     batch_size: PositiveInt = 2
     learning_rate: PositiveFloat = 3e-3
-    source_weight: Annotated[float, Field(ge=0.5, le=1)] = 0.5
+    source_weight: SourceShare = 0.5
     """Share of the source in the average, fixed: consistency alone can collapse. Targets share the rest by cases."""
 
 
@@ -134,7 +135,7 @@ class AdaptConfig(FitConfig):
     num_rounds: NonNegativeInt = 8
     num_local_steps: PositiveInt = 50
     batch_size: PositiveInt = 1
-    source_weight: Fraction = 0.7
+    source_weight: SourceShare = 0.7
     target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.4
     lambda_max: PositiveFloat = 200.0
     """Weight of the consistency term at the end of the ramp."""

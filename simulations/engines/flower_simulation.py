@@ -97,6 +97,8 @@ def _superlink(home: Path, work_dir: Path) -> Iterator[dict[str, str]]:
         **os.environ,
         **QUIET_ENVIRONMENT,
         "FLWR_HOME": str(home.resolve()),
+        # Ray gives up after half a minute, which a busy machine may need.
+        "RAY_raylet_start_wait_time_s": "300",
         # A hospital's proxy has no business between two programs of one machine.
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",

@@ -44,7 +44,7 @@ def test_every_field_survives_the_flat_form_changed() -> None:
 
 def test_flat_keys_are_dotted_and_kebab_case_with_scalars_only() -> None:
     flat = preset("small").to_flat()
-    assert flat["adapt.num-rounds"] == 1
+    assert flat["adapt.num-rounds"] == 8
     assert flat["grid.patch-size"] == "[40, 48, 40]"
     assert flat["style.provider"] == "none"
     assert not any("_" in key for key in flat)

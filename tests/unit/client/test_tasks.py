@@ -1,0 +1,217 @@
+"""One round of work at one site, on scans of sixteen voxels."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from client import workplace
+from client.cases import training_cases
+from client.generation_tasks import typical_intensities
+from client.site import Site, open_site
+from client.site_state import SiteState
+from client.tasks import introduce, run_task
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import InputError
+from diffuse_uda.exchange.orders import WorkOrder
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.models import initial_weights
+from diffuse_uda.training.batches import Example
+from diffuse_uda.types import ModelName, Scalar, SiteRole, StateDict
+from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
+from simulations.phantom.cohort import write_cohort
+
+FLAT: dict[str, Scalar] = {
+    "grid.patch-size": "[16, 16, 16]",
+    "grid.spacing-mm": "[12.0, 12.0, 12.0]",
+    "segmenter.channels": "[4, 8]",
+    "denoiser.channels": "[8, 16]",
+    "denoiser.attention-levels": "[false, false]",
+    "denoiser.num-groups": 4,
+    "diffusion.num-inference-steps": 2,
+    "warm-up.num-local-steps": 2,
+    "adapt.num-local-steps": 2,
+    "adapt.target-step-fraction": 1.0,
+    "diffuse.num-local-steps": 2,
+    "refine.num-local-steps": 2,
+    "compute.num-threads": 1,
+    "compute.device": "cpu",
+}
+
+MEAN_BLOCK: dict[str, Scalar] = {"exchange.allow-style-blocks": True, "style.provider": "mean-block"}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    small = [
+        dataclasses.replace(centre, num_train=2, num_test=1, num_development=0) for centre in (SOURCE_T1W, TARGET_T2W)
+    ]
+    folder = tmp_path_factory.mktemp("cohort") / "small"
+    return write_cohort(folder, seed=1, centres=small, shape=(16, 16, 16), spacing_mm=(12.0, 12.0, 12.0))
+
+
+@pytest.fixture
+def source(cohort: list[Path], tmp_path: Path) -> Site:
+    return _site(cohort[0], "source", tmp_path)
+
+
+@pytest.fixture
+def target(cohort: list[Path], tmp_path: Path) -> Site:
+    return _site(cohort[1], "target", tmp_path)
+
+
+def _site(folder: Path, role: str, workspace: Path) -> Site:
+    return open_site({"site-id": role, "role": role, "data-dir": str(folder), "workspace": str(workspace / role)})
+
+
+def _config(changes: Mapping[str, Scalar] | None = None) -> StudyConfig:
+    return StudyConfig.from_flat({**FLAT, **(changes or {})})
+
+
+def _order(task: Task, phase: str = "adapt", server_round: int = 1) -> WorkOrder:
+    return WorkOrder(
+        task=task,
+        phase=phase,
+        server_round=server_round,
+        num_rounds=2,
+        pass_index=0,
+        row="asc-plus",
+        domains=("source", "target"),
+        label_names=("background", "cortical_gm", "white_matter", "ventricles", "deep_gm", "cerebellum", "brainstem"),
+    )
+
+
+def _first(config: StudyConfig, name: ModelName = ModelName.SEGMENTER) -> StateDict:
+    return initial_weights(config, name, 7)
+
+
+@pytest.mark.parametrize("task", [Task.WARM_UP, Task.ADAPT_SOURCE])
+def test_a_sources_round_moves_the_weights_and_reports_its_loss(source: Site, task: Task) -> None:
+    config = _config()
+    weights = _first(config)
+    reply = run_task(source, config, _order(task, phase=task.value), weights)
+    assert reply.weights is not None
+    assert reply.weights.keys() == weights.keys()
+    assert any(not reply.weights[name].equal(weights[name]) for name in weights)
+    assert reply.num_examples == 2
+    assert reply.metrics["loss"] > 0
+    assert reply.metrics["seconds"] > 0
+
+
+def test_equal_orders_give_equal_weights_on_a_fresh_site_and_another_round_does_not(
+    cohort: list[Path], tmp_path: Path
+) -> None:
+    config = _config()
+    replies = [
+        run_task(_site(cohort[0], "source", tmp_path / place), config, _order(Task.ADAPT_SOURCE), _first(config))
+        for place in ("one", "two")
+    ]
+    later = _order(Task.ADAPT_SOURCE, server_round=2)
+    other = run_task(_site(cohort[0], "source", tmp_path / "three"), config, later, _first(config))
+    first, second, third = (reply.weights for reply in (*replies, other))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert all(first[name].equal(second[name]) for name in first)
+    assert any(not first[name].equal(third[name]) for name in first)
+
+
+def test_a_target_keeps_its_teacher_and_the_models_for_its_ensemble(target: Site) -> None:
+    config = _config()
+    for server_round in (1, 2):
+        run_task(target, config, _order(Task.ADAPT_TARGET, server_round=server_round), _first(config))
+    state = SiteState(target.workspace / "state")
+    assert state.load_tensors("teacher") is not None
+    assert len(state.recent_globals()) == 2
+
+
+def test_pseudo_labels_diffusion_synthesis_and_refinement_follow_each_other_at_a_target(target: Site) -> None:
+    config = _config()
+    run_task(target, config, _order(Task.PSEUDO_LABEL, phase="pseudo-label"), _first(config))
+    state = SiteState(target.workspace / "state")
+    labelled = state.load_examples("pseudo-labelled")
+    assert len(labelled) == 2
+    assert all(example.label_map is not None and example.voxel_weight is not None for example in labelled)
+    denoiser = _first(config, ModelName.DENOISER)
+    trained = run_task(target, config, _order(Task.DIFFUSE, phase="diffuse"), denoiser).weights
+    assert trained is not None
+    row = typical_intensities(labelled, 7) * 2 - 1
+    torch.testing.assert_close(trained["class_table.rows"][1], row)
+    assert trained["class_table.rows"][0].equal(denoiser["class_table.rows"][0])
+    assert run_task(target, config, _order(Task.SYNTHESISE, phase="synthesise"), trained).num_examples == 2
+    assert {pair.domain for pair in state.load_examples("synthetic")} == {1}
+    reply = run_task(target, config, _order(Task.REFINE_TARGET, phase="refine"), _first(config))
+    assert reply.weights is not None
+
+
+def test_the_source_renders_its_labels_in_every_targets_look(source: Site) -> None:
+    config = _config()
+    order = dataclasses.replace(_order(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
+    reply = run_task(source, config, order, _first(config, ModelName.DENOISER))
+    pairs = SiteState(source.workspace / "state").load_examples("synthetic")
+    assert reply.num_examples == 4
+    assert sorted(pair.domain for pair in pairs) == [1, 1, 2, 2]
+    refined = run_task(source, config, _order(Task.REFINE_SOURCE, phase="refine"), _first(config))
+    assert refined.weights is not None
+
+
+def test_a_style_block_is_part_of_the_card_only_if_study_and_site_both_allow_it(source: Site) -> None:
+    open_study = _config(MEAN_BLOCK)
+    willing = dataclasses.replace(source, allow_style_blocks=True)
+    assert introduce(willing, open_study).style_block is not None
+    assert introduce(source, open_study).style_block is None
+    assert introduce(willing, _config()).style_block is None
+
+
+def test_published_blocks_and_synthetic_looks_are_used_for_alignment(source: Site, target: Site) -> None:
+    blocks = _config(MEAN_BLOCK)
+    block = introduce(dataclasses.replace(source, allow_style_blocks=True), blocks).style_block
+    assert block is not None
+    order = dataclasses.replace(_order(Task.ADAPT_TARGET), style_blocks={"source": block})
+    with_block = run_task(target, blocks, order, _first(blocks)).weights
+    mined = _config({"style.provider": "synthetic"})
+    run_task(target, mined, _order(Task.PSEUDO_LABEL, phase="pseudo-label"), _first(mined))
+    run_task(target, mined, _order(Task.SYNTHESISE, phase="synthesise"), _first(mined, ModelName.DENOISER))
+    assert {look.domain for look in SiteState(target.workspace / "state").load_examples("looks")} == {0}
+    with_looks = run_task(target, mined, _order(Task.ADAPT_TARGET), _first(mined)).weights
+    assert with_block is not None
+    assert with_looks is not None
+    assert any(not with_block[name].equal(with_looks[name]) for name in with_block)
+
+
+def test_plain_asc_neither_adapts_its_window_nor_augments(target: Site, source: Site) -> None:
+    config = _config({"method": "asc", "adapt.cut-mix": False})
+    assert run_task(source, config, _order(Task.ADAPT_SOURCE), _first(config)).weights is not None
+    assert run_task(target, config, _order(Task.ADAPT_TARGET), _first(config)).weights is not None
+
+
+def test_a_broken_folder_is_refused_at_the_sites_own_gate(cohort: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        introduce(_site(tmp_path / "nowhere", "target", tmp_path), _config())
+
+
+def test_a_batch_that_does_not_fit_a_gpu_is_made_smaller_and_said(
+    source: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = workplace.open_workplace(source, _config(), _order(Task.WARM_UP))
+    on_gpu = dataclasses.replace(work, device=torch.device("cuda"))
+    monkeypatch.setattr(workplace, "largest_batch", lambda *_args, **_named: 2)
+    with caplog.at_level(logging.WARNING):
+        assert on_gpu.batch_size(ModelName.SEGMENTER, 2, volumes_per_example=2) == 1
+    assert "1 instead of 2" in caplog.text
+
+
+def test_typical_intensities_forgive_wrong_voxels_and_fill_in_missing_classes() -> None:
+    image = torch.tensor([0.0, 0.2, 0.2, 0.9, 0.6, 0.6]).view(1, 6, 1, 1)
+    label_map = torch.tensor([0, 1, 1, 1, 2, 2], dtype=torch.uint8).view(1, 6, 1, 1)
+    example = Example(image=image, label_map=label_map)
+    assert typical_intensities([example], 4).tolist() == pytest.approx([0.0, 0.2, 0.6, 0.6])
+
+
+def test_the_role_decides_who_reads_training_labels(target: Site) -> None:
+    state = SiteState(target.workspace / "state")
+    assert target.role is SiteRole.TARGET
+    assert all(case.label_map is None for case in training_cases(target, _config().grid, state))
