@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -92,12 +93,27 @@ def config(
         typer.echo(f"{key} = {json.dumps(value)}")
 
 
-def main() -> None:
-    """Run the command line; a refusal is a message and exit code 2, Ctrl-C is 130, neither is a traceback."""
+def run_command_line(commands: typer.Typer) -> int:
+    """Run a command line and turn its end into an exit code: neither a refusal nor Ctrl-C shows a traceback.
+
+    Returns:
+        0, or 2 for a refusal (its message is on standard error), or 130 after Ctrl-C.
+    """
+    console = Console(stderr=True)
     try:
-        app()
+        code = commands(standalone_mode=False)
     except DiffuseUdaError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(EXIT_REFUSED)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return EXIT_REFUSED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.print("stopped by Ctrl-C; what was finished is kept", highlight=False)
+        return EXIT_INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of `diffuse-uda`."""
+    sys.exit(run_command_line(app))

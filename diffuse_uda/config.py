@@ -149,7 +149,7 @@ class AdaptConfig(FitConfig):
 class DiffuseConfig(FitConfig):
     """Federated rounds on the denoiser."""
 
-    num_rounds: NonNegativeInt = 5
+    num_rounds: NonNegativeInt = 4
     num_local_steps: PositiveInt = 20
     learning_rate: PositiveFloat = 1e-3
 

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from diffuse_uda.cli import run_command_line
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.errors import DiffuseUdaError
 from diffuse_uda.reporting.machine import describe_command
 from diffuse_uda.reporting.results import Results
 from diffuse_uda.reporting.rows import row_name
@@ -21,12 +21,9 @@ from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
-from simulations.recipes import DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, working_grid
+from simulations.recipes import DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, working_grid
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 
 
 @app.command()
@@ -46,7 +43,8 @@ def demo(
     console = Console()
     folders = phantom_centres(seed) if data is None else find_centres(data, target or ())
     source = check_centres(folders)[0]
-    flat: dict[str, Scalar] = {**DEMO, **working_grid(source.files), "name": name, "seed": seed}
+    recipe = PHANTOM_DEMO if data is None else DEMO
+    flat: dict[str, Scalar] = {**recipe, **working_grid(source.files), "name": name, "seed": seed}
     flat.update(parse_override(item) for item in overrides or ())
     config = StudyConfig.from_flat(flat)
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
@@ -132,14 +130,7 @@ def _cell(line: dict[str, float | None] | None) -> str:
 def main() -> None:
     """Run the command line; a refusal is a message and exit code 2, Ctrl-C is 130, neither is a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except DiffuseUdaError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(EXIT_REFUSED)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped by Ctrl-C; finished rounds are in the run's folder", highlight=False)
-        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(run_command_line(app))
 
 
 if __name__ == "__main__":

@@ -45,12 +45,14 @@ def run_in_process(
     """
     configs = [{"shares-machine": num_workers > 1, **node_config} for node_config in node_configs]
     context = Context(run_id=RUN_ID, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))
-    allow_local_work()
-    with LocalGrid(
-        client_app, configs, run_config, num_workers=num_workers, on_delivery=on_delivery, on_return=on_return
-    ) as grid:
-        try:
-            build_server_app(on_event)(grid, context)
-        finally:
-            # Whatever ended the study, nobody waits for the rest of a round that no longer counts.
-            stop_local_work()
+    try:
+        with LocalGrid(
+            client_app, configs, run_config, num_workers=num_workers, on_delivery=on_delivery, on_return=on_return
+        ) as grid:
+            try:
+                build_server_app(on_event)(grid, context)
+            finally:
+                # Whatever ended the study, nobody waits for the rest of a round that no longer counts.
+                stop_local_work()
+    finally:
+        allow_local_work()
