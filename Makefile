@@ -13,7 +13,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help setup demo test check format bench simulation lock clean
+.PHONY: help setup demo test check format bench simulation publish lock clean
 
 help:
 	@echo "make setup       a virtual environment with exactly the locked packages"
@@ -36,6 +36,13 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup
 	$(RUN)/python -m simulations demo --name $(NAME) $(if $(DATA),--data $(DATA))
+
+# The run behind the README's picture and table; small files only, never scans.
+publish: NAME := $(or $(notdir $(DATA:/=)),phantom)
+publish: setup
+	$(RUN)/python -m simulations demo --name $(NAME) $(if $(DATA),--data $(DATA))
+	mkdir -p results/demo-$(NAME)
+	cp runs/$(NAME)/results.json runs/$(NAME)/table.md runs/$(NAME)/picture.png results/demo-$(NAME)/
 
 simulation: setup
 	$(RUN)/python -m simulations flower

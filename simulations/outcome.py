@@ -23,6 +23,7 @@ from diffuse_uda.reporting.picture import render_picture
 from diffuse_uda.reporting.results import Results, build_results, write_results
 from diffuse_uda.reporting.rows import row_order
 from diffuse_uda.reporting.scores import CaseScores, SiteScores, case_dice
+from diffuse_uda.reporting.table import markdown_table
 from diffuse_uda.reporting.views import CaseView, PairsOfTarget, PairView, worst_first
 from diffuse_uda.types import SiteRole
 from simulations.centres import Centre
@@ -61,6 +62,8 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
         },
     )
     write_results(run.folder / "results.json", results)
+    with replaced_atomically(run.folder / "table.md") as draft:
+        draft.write_text(markdown_table(results), encoding="utf-8")
     targets = [
         (centre, site) for centre, site in zip(run.centres, run.sites, strict=True) if site.role is SiteRole.TARGET
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,41 +17,9 @@ from simulations.engines.declared_config import declared_config
 from simulations.engines.flower_simulation import SimulationError, run_simulation_engine
 from simulations.engines.in_process import run_in_process
 from simulations.engines.sites import write_sites_file
-from tests import arithmetic_tasks
-from tests.fake_federation import node_configs
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("client", "diffuse_uda", "server", "simulations")
 MODELS = ("segmenter", "denoiser", "denoiser-mean")
-TINY: dict[str, Scalar] = {
-    "method": "diffuse-uda",
-    "seed": 3,
-    "adapt.num-rounds": 2,
-    "diffuse.num-rounds": 2,
-    "segmenter.channels": "[8, 8]",
-    "denoiser.channels": "[8, 8, 16]",
-}
-
-
-PYPROJECT = """
-[project]
-name = "arithmetic"
-version = "1.0.0"
-description = "The app, with arithmetic in place of training"
-license = { file = "LICENSE" }
-dependencies = ["flwr>=1.41.0"]
-
-[tool.flwr.app]
-publisher = "tests"
-fab-format-version = 1
-flwr-version-target = "1.41.0"
-
-[tool.flwr.app.components]
-serverapp = "server.server_app:app"
-clientapp = "client.client_app:app"
-
-[tool.flwr.app.config]
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -61,35 +28,24 @@ def _allow_work() -> Iterator[None]:
     allow_local_work()
 
 
-def _app(folder: Path) -> Path:
-    """A copy of this checkout whose sites do arithmetic: Flower runs what is in its bundle, nothing can be patched."""
-    app = folder / "app"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, app / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(arithmetic_tasks.__file__, app / "client" / "tasks.py")
-    shutil.copy(ROOT / "LICENSE", app)
-    keys = "".join(f"{json.dumps(key)} = {json.dumps(value)}\n" for key, value in declared_config().items())
-    (app / "pyproject.toml").write_text(PYPROJECT + keys, encoding="utf-8")
-    return app
-
-
 def _weights(run_dir: Path, name: str) -> dict[str, torch.Tensor]:
     return load_checkpoint(run_dir / "checkpoints" / "latest" / name)[0]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_one_seed_gives_the_same_weights_in_both_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_seed_gives_the_same_weights_in_both_engines(
+    tmp_path: Path, tiny_config: dict[str, Scalar], tiny_cohort: list[Path]
+) -> None:
     local, flower = tmp_path / "local", tmp_path / "flower"
-    monkeypatch.setattr("client.client_app.tasks", arithmetic_tasks)
-    run_in_process({**TINY, "run-dir": str(local)}, node_configs(tmp_path), num_workers=2)
+    run_in_process({**tiny_config, "run-dir": str(local)}, _nodes(tiny_cohort, tmp_path / "local-sites"), num_workers=2)
     sites_file = tmp_path / "sites.json"
-    write_sites_file(sites_file, node_configs(tmp_path))
+    write_sites_file(sites_file, _nodes(tiny_cohort, tmp_path / "flower-sites"))
     run_simulation_engine(
-        {**TINY, "run-dir": str(flower), "simulation.sites-file": str(sites_file)},
+        {**tiny_config, "run-dir": str(flower), "simulation.sites-file": str(sites_file)},
         num_nodes=3,
         home=tmp_path / "home",
-        app_dir=_app(tmp_path),
+        app_dir=ROOT,
         work_dir=tmp_path,
         cpus_per_node=2,  # one worker: two would spend the test on importing torch twice
         timeout_s=240.0,
@@ -101,6 +57,20 @@ def test_one_seed_gives_the_same_weights_in_both_engines(tmp_path: Path, monkeyp
     histories = [(run / "history.jsonl").read_text(encoding="utf-8").splitlines() for run in (local, flower)]
     states = [[_states(line) for line in history] for history in histories]
     assert states[0] == states[1]
+
+
+def _nodes(cohort: list[Path], workspace: Path) -> list[dict[str, Scalar]]:
+    roles = ["source", "target", "target"]
+    return [
+        {
+            "site-id": folder.name,
+            "role": role,
+            "data-dir": str(folder),
+            "workspace": str(workspace / folder.name),
+            "num-threads": 1,
+        }
+        for folder, role in zip(cohort, roles, strict=True)
+    ]
 
 
 def _states(line: str) -> tuple[str, int, dict[str, str]]:

@@ -145,6 +145,14 @@ def test_the_adaptive_window_follows_the_histograms_only_where_an_image_is_known
     assert 0.0 < distances[2] < 2 * 0.244**2
 
 
+def test_the_drawn_window_is_the_one_that_is_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes, looks = scans(batch=1), [foreign(0.9)]
+    for window in (0.1, 0.4):
+        monkeypatch.setattr("diffuse_uda.training.looks.draw_window", lambda *_, drawn=window: drawn)
+        fixed = aligned(volumes, looks, generator(), window=window, adaptive_window=False)
+        assert torch.equal(aligned(volumes, looks, generator(), window=0.25, adaptive_window=True), fixed)
+
+
 def test_the_look_of_an_image_is_its_block_and_itself() -> None:
     image = scans()[0]
     look = look_of(image, 3)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from diffuse_uda.config import ComputeConfig, GridConfig, StudyConfig
+from diffuse_uda.config import ComputeConfig, DiffuseConfig, FitConfig, GridConfig, StudyConfig
 from diffuse_uda.errors import MemoryEstimateError
 from diffuse_uda.models import build_model
 from diffuse_uda.training import memory
@@ -90,6 +91,37 @@ def test_recomputing_activations_needs_less_for_the_denoiser_and_the_same_for_th
     assert bytes_of(ModelName.SEGMENTER, recomputing) == bytes_of(ModelName.SEGMENTER, study)
 
 
+class _Exponentials(nn.Module):
+    """Five exponentials; autograd keeps the result of each."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        for _ in range(5):
+            volume = volume.exp()
+        return volume
+
+
+class _TwoBlocks(nn.Module):
+    """A product, of which autograd keeps the volume, and two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(1.0))
+        self.blocks = nn.ModuleList([_Exponentials(), _Exponentials()])
+
+    def forward(self, volume: Tensor) -> Tensor:
+        product = volume * self.factor
+        for block in self.blocks:
+            product = block(product)
+        return product
+
+
+def test_of_recomputed_blocks_all_results_and_one_inside_are_kept() -> None:
+    # In volumes of 4^3 voxels, 256 bytes: 1 and 5 + 5 kept; or 1, two results, and one block's 5.
+    assert memory._saved_bytes(_TwoBlocks(), 4, 3, []) == 11 * 256
+    model = _TwoBlocks()
+    assert memory._saved_bytes(model, 4, 3, list(model.blocks)) == 8 * 256
+
+
 def test_measuring_leaves_the_global_generator_alone(study: StudyConfig) -> None:
     estimate_memory.cache_clear()
     before = torch.get_rng_state()
@@ -141,9 +173,10 @@ def test_the_operator_reads_one_line_with_both_models_and_the_free_memory(
     study: StudyConfig, set_free: SetFree
 ) -> None:
     set_free(3 * GIB)
-    line = describe_memory(study, 3, CPU)
-    # Two volumes a pair and two looks: four of the segmenter; a batch of two for the denoiser.
-    assert line.startswith("memory of one step: segmenter 0.0 GiB (4 volumes), denoiser 0.0 GiB (2 volumes); ")
+    batches = {"warm_up": FitConfig(batch_size=3), "diffuse": DiffuseConfig(batch_size=5)}
+    line = describe_memory(study.model_copy(update=batches), 3, CPU)
+    # The largest batch of the segmenter, in two looks.
+    assert line.startswith("memory of one step: segmenter 0.0 GiB (6 volumes), denoiser 0.0 GiB (5 volumes); ")
     assert line.endswith("free on cpu: 3.0 GiB")
     assert "\n" not in line
 

@@ -113,6 +113,12 @@ def test_neither_does_it_through_a_link(bright: LoadedSegmenter, tmp_path: Path)
     assert link.is_symlink()
 
 
+def test_nor_by_another_way_to_its_folder(bright: LoadedSegmenter, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "in" / "scan.nii.gz")
+    with pytest.raises(InputError, match="output-is-input"):
+        predict_scan(bright, scan, tmp_path / "in" / ".." / "in")
+
+
 def test_beside_its_scan_it_may_lie_under_another_name(bright: LoadedSegmenter, tmp_path: Path) -> None:
     assert predict_scan(bright, write_scan(tmp_path / "a_0000.nii.gz"), tmp_path).name == "a.nii.gz"
 
