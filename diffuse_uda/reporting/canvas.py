@@ -9,15 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+
+from diffuse_uda.reporting.palette import STRUCTURE_COLOURS
 
 DARK = "#0E1116"
 """Behind scans: black is what a reading room uses, and it is right on a light page as on a dark one."""
 LIGHT_INK = "#E6E9EE"
 
 _NUM_GREYS = 88
-_NUM_HUES = 256 - _NUM_GREYS
+_NUM_HUES = 256 - _NUM_GREYS - len(STRUCTURE_COLOURS)
 _LEAST_CHROMA = 12
 """Difference of the largest and the smallest of red, green and blue below which a pixel is grey."""
 
@@ -50,12 +53,13 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def _palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """Reserve a fine grey ramp, so that scans show no steps, and share the rest among the colours that occur.
+    """Reserve a fine grey ramp, so that scans show no steps, and the structures' colours, so that a legend is right.
 
-    Every colour counts once, however many pixels have it: a patch of a legend is small and must keep its hue.
+    The rest is shared among the colours that occur; every colour counts once, however many pixels have it.
     """
     ramp = np.linspace(0, 255, _NUM_GREYS).round().astype(np.uint8)
-    entries = np.repeat(ramp[:, None], 3, axis=1)
+    legend = np.array([[round(255 * part) for part in to_rgb(colour)] for colour in STRUCTURE_COLOURS], np.uint8)
+    entries = np.concatenate([np.repeat(ramp[:, None], 3, axis=1), legend])
     hued = pixels[np.ptp(pixels, axis=2) > _LEAST_CHROMA].astype(np.uint32)
     codes = np.unique(hued @ np.array([65536, 256, 1], np.uint32))
     hued = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8)

@@ -25,7 +25,7 @@ from diffuse_uda.errors import DiffuseUdaError
 from diffuse_uda.exchange.quiet import QUIET_ENVIRONMENT
 from diffuse_uda.types import Scalar
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 POLL_SHARE = 0.1
 """Pause between two looks at the list of runs, as a share of the time waited; every look is a process of its own."""

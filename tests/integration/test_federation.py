@@ -19,7 +19,7 @@ def _run(
     folder: Path, cohort: list[Path], flat: dict[str, bool | int | float | str], **changes: object
 ) -> dict[str, object]:
     config = StudyConfig.from_flat({**flat, **changes})  # type: ignore[dict-item]
-    federation = Federation(config=config, centre_folders=cohort, run_dir=folder, command="test", with_references=False)
+    federation = Federation(config=config, centre_folders=cohort, run_dir=folder, command="test")
     with (folder.parent / f"{folder.name}.log").open("w", encoding="utf-8") as log:
         return run_federation(federation, Console(file=log))
 
@@ -43,7 +43,7 @@ def test_every_row_is_scored_at_every_target(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     assert sorted(results["targets"]) == ["target-flair", "target-t2w"]
     for lines in results["targets"].values():
-        assert list(lines) == ["source-only", "asc-plus", "diffuse-uda"]
+        assert list(lines) == ["source-only", "asc-plus", "diffuse-uda", "target-supervised"]
         assert all(0 <= line["dice"] <= 1 for line in lines.values())
 
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from diffuse_uda.config import (
+    AdaptConfig,
     DenoiserConfig,
     FitConfig,
     GridConfig,
@@ -43,9 +44,9 @@ def test_every_field_survives_the_flat_form_changed() -> None:
 
 
 def test_flat_keys_are_dotted_and_kebab_case_with_scalars_only() -> None:
-    flat = preset("small").to_flat()
-    assert flat["adapt.num-rounds"] == 8
-    assert flat["grid.patch-size"] == "[40, 48, 40]"
+    flat = StudyConfig(adapt=AdaptConfig(num_rounds=7), grid=GridConfig(patch_size=(16, 32, 16))).to_flat()
+    assert flat["adapt.num-rounds"] == 7
+    assert flat["grid.patch-size"] == "[16, 32, 16]"
     assert flat["style.provider"] == "none"
     assert not any("_" in key for key in flat)
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())

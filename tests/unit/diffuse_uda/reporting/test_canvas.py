@@ -1,6 +1,8 @@
 import io
 
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from diffuse_uda.reporting.canvas import dark_figure, light_figure, plain_text, png_bytes, svg_bytes
@@ -47,3 +49,16 @@ def test_equal_figures_are_equal_bytes_and_carry_no_date() -> None:
 def test_names_are_shown_and_not_interpreted() -> None:
     assert plain_text("_a$b$") == r" _a\$b\$"
     assert plain_text("leeds") == "leeds"
+
+
+def test_a_small_legend_keeps_the_exact_colours_of_the_structures_beside_a_colourful_picture() -> None:
+    generator = np.random.default_rng(0)
+    figure = dark_figure(400, 200)
+    axes = figure.add_axes((0.0, 0.2, 1.0, 0.8))
+    axes.imshow(generator.random((160, 400, 3)) * np.array([1.0, 0.6, 0.1]))  # thousands of oranges, nothing green
+    for place, colour in enumerate(STRUCTURE_COLOURS[:7]):
+        figure.add_artist(Rectangle((0.1 * place, 0.0), 0.05, 0.1, color=colour, transform=figure.transFigure))
+    pixels = np.asarray(Image.open(io.BytesIO(png_bytes(figure))).convert("RGB"))
+    found = {tuple(pixel) for pixel in pixels[185:].reshape(-1, 3).tolist()}
+    wanted = {tuple(round(255 * part) for part in to_rgb(colour)) for colour in STRUCTURE_COLOURS[:7]}
+    assert wanted <= found
