@@ -55,7 +55,7 @@ class SiteState:
         index = int(kept[-1].stem.removeprefix("global-")) + 1 if kept else 0
         if keep > 0:
             self.save_tensors(f"global-{index:05d}", weights)
-        for old in kept[: len(kept) + 1 - keep]:
+        for old in kept[: max(0, len(kept) + 1 - keep)]:
             old.unlink()
 
     def recent_globals(self) -> list[StateDict]:

@@ -96,6 +96,9 @@ class DenoiserConfig(_Section):
 
     @model_validator(mode="after")
     def _levels_agree(self) -> DenoiserConfig:
+        if any(channels % self.num_groups for channels in self.channels):
+            msg = f"channels {self.channels} must be multiples of num-groups {self.num_groups}"
+            raise ValueError(msg)
         if len(self.attention_levels) != len(self.channels):
             msg = f"attention-levels has {len(self.attention_levels)} entries, channels has {len(self.channels)}"
             raise ValueError(msg)
@@ -276,6 +279,9 @@ class StudyConfig(_Section):
             "denoiser": self.denoiser.stem * 2 ** (len(self.denoiser.channels) - 1),
         }
         for network, factor in levels.items():
+            if min(self.grid.patch_size) < 2 * factor:
+                msg = f"grid.patch-size {self.grid.patch_size}: the {network} needs at least {2 * factor} voxels an axis"
+                raise ValueError(msg)
             if any(size % factor for size in self.grid.patch_size):
                 msg = f"grid.patch-size {self.grid.patch_size} is not a multiple of {factor}, which the {network} needs"
                 raise ValueError(msg)

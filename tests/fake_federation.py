@@ -18,6 +18,13 @@ TARGET_A = SiteCard(site_id="target-a", role=SiteRole.TARGET, num_cases=1, num_t
 TARGET_B = SiteCard(site_id="target-b", role=SiteRole.TARGET, num_cases=3, num_test_cases=5)
 
 
+BUDGETS: dict[str, Scalar] = {
+    f"{phase}.{key}": value
+    for phase in ("warm-up", "adapt", "diffuse", "refine")
+    for key, value in {"num-rounds": 1, "source-weight": 0.5}.items()
+}
+
+
 def tiny_weights() -> StateDict:
     return {"weight": torch.zeros(2), "scale": torch.tensor(0.0), "count": torch.tensor(0)}
 
@@ -35,7 +42,8 @@ def node_configs(folder: Path) -> list[dict[str, Scalar]]:
 
 
 def run_config(folder: Path, **overrides: Scalar) -> dict[str, Scalar]:
-    return {"method": "asc", "run-dir": str(folder / "run"), **overrides}
+    """One round a phase, half of every average to the source, whatever the presets say."""
+    return {"method": "asc", "num-passes": 1, **BUDGETS, "run-dir": str(folder / "run"), **overrides}
 
 
 def order_for(task: Task, phase: str, *, row: str = "") -> WorkOrder:

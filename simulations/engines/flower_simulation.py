@@ -33,6 +33,7 @@ POLL_SHARE = 0.1
 SHORTEST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
 LOG_FILE = "superlink.log"
+LOG_LINES = 40
 FINISHED = "finished:"
 COMPLETED = "finished:completed"
 
@@ -79,13 +80,16 @@ def run_simulation_engine(
         while not status.startswith(FINISHED):
             waited = time.monotonic() - began
             if waited > timeout_s:
-                msg = f"run {run_id} is {status or 'unknown'} after {timeout_s:g} s\n{_log_end(home)}"
+                end = _run_log_end(run_id, environment)
+                msg = f"run {run_id} is {status or 'unknown'} after {timeout_s:g} s\n{end}"
                 raise SimulationError(msg)
             time.sleep(min(max(POLL_SHARE * waited, SHORTEST_PAUSE_S), LONGEST_PAUSE_S))
             runs = _flwr(["ls", "--run-id", run_id], environment)["runs"]
             status = str(runs[0]["status"]) if runs else ""
         if status != COMPLETED:
-            msg = f"run {run_id} ended as {status}: {runs[0].get('status-details')}\n{_log_end(home)}"
+            msg = (
+                f"run {run_id} ended as {status}: {runs[0].get('status-details')}\n{_run_log_end(run_id, environment)}"
+            )
             raise SimulationError(msg)
 
 
@@ -189,7 +193,14 @@ def _toml(values: Mapping[str, Scalar]) -> str:
     return "".join(f"{json.dumps(key)} = {json.dumps(value)}\n" for key, value in values.items())
 
 
+def _run_log_end(run_id: str, environment: Mapping[str, str]) -> str:
+    """Last lines of what the server app and the engine wrote."""
+    command = ["flwr", "log", run_id, "--show"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    return "\n".join(run.stdout.splitlines()[-LOG_LINES:])
+
+
 def _log_end(home: Path) -> str:
     path = home / LOG_FILE
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return "\n".join(lines[-40:])
+    return "\n".join(lines[-LOG_LINES:])

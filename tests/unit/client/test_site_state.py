@@ -15,6 +15,13 @@ def test_only_the_last_global_models_are_remembered_oldest_first(tmp_path: Path)
     assert [float(kept["w"]) for kept in state.recent_globals()] == [2.0, 3.0]
 
 
+def test_nothing_is_forgotten_before_the_ensemble_is_full(tmp_path: Path) -> None:
+    state = SiteState(tmp_path)
+    for value in range(3):
+        state.remember_global({"w": torch.tensor([float(value)])}, keep=5)
+    assert [float(kept["w"]) for kept in state.recent_globals()] == [0.0, 1.0, 2.0]
+
+
 def test_an_ensemble_of_one_remembers_nothing(tmp_path: Path) -> None:
     state = SiteState(tmp_path)
     state.remember_global({"w": torch.zeros(1)}, keep=0)

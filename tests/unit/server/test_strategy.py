@@ -32,9 +32,10 @@ from tests.fake_federation import SOURCE, TARGET_A, TARGET_B, tiny_weights
 SITES = (SOURCE, TARGET_A, TARGET_B)
 NODE_IDS = {card.site_id: FIRST_NODE_ID + index for index, card in enumerate(SITES)}
 CONFIG = StudyConfig(
+    num_passes=1,
     warm_up=FitConfig(num_rounds=1),
-    adapt=AdaptConfig(num_rounds=2),
-    diffuse=DiffuseConfig(num_rounds=2, server_ema_decay=0.75),
+    adapt=AdaptConfig(num_rounds=2, source_weight=0.5),
+    diffuse=DiffuseConfig(num_rounds=2, source_weight=0.5, server_ema_decay=0.75),
     federation=FederationConfig(round_timeout_s=10.0),
 )
 PHASES = {phase.name: phase for phase in build_method(CONFIG).phases}

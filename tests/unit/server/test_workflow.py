@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffuse_uda.config import AdaptConfig, DenoiserConfig, DiffuseConfig, FederationConfig, FitConfig, StudyConfig
+from diffuse_uda.config import (
+    AdaptConfig,
+    DenoiserConfig,
+    DiffuseConfig,
+    FederationConfig,
+    FitConfig,
+    RefineConfig,
+    StudyConfig,
+)
 from diffuse_uda.errors import ConfigError, QuorumError
 from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Method, PhaseName, Task
@@ -24,7 +32,11 @@ from server.workflow import (
 from tests.fake_federation import SOURCE, TARGET_A, TARGET_B
 
 CONFIG = StudyConfig(
-    warm_up=FitConfig(num_rounds=1), adapt=AdaptConfig(num_rounds=2), diffuse=DiffuseConfig(num_rounds=0)
+    num_passes=1,
+    warm_up=FitConfig(num_rounds=1),
+    adapt=AdaptConfig(num_rounds=2),
+    diffuse=DiffuseConfig(num_rounds=0),
+    refine=RefineConfig(num_rounds=1),
 )
 METHOD = build_method(CONFIG)
 SITES = (SOURCE, TARGET_A, TARGET_B)

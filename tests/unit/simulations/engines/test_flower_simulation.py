@@ -42,6 +42,8 @@ with (home / "calls").open("a") as file:
 script = json.loads((home / "script.json").read_text())
 if sys.argv[1] == "run":
     print(json.dumps(script["run"]))
+elif sys.argv[1] == "log":
+    print("the run's last words")
 else:
     status = script["ls"].pop(0) if len(script["ls"]) > 1 else script["ls"][0]
     (home / "script.json").write_text(json.dumps(script))
@@ -113,7 +115,7 @@ def test_the_engine_s_programs_are_quiet_too(home: Path) -> None:
 
 def test_a_failed_run_is_an_error_with_the_end_of_the_log(home: Path) -> None:
     _play(home, "running", "finished:failed")
-    with pytest.raises(SimulationError, match=r"run 7 ended as finished:failed: why\nthe server's last words"):
+    with pytest.raises(SimulationError, match=r"run 7 ended as finished:failed: why\nthe run's last words"):
         run_simulation_engine({}, num_nodes=2, home=home)
     assert _is_gone(home)
 

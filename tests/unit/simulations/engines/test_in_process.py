@@ -210,18 +210,17 @@ def _mail_with(sleep: Any) -> Any:
     return lambda grid: Mail(grid, sleep=sleep)
 
 
-def test_threads_are_shared_out_among_the_sites_that_work_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("num_workers", "is_shared"), [(1, False), (3, True)])
+def test_sites_know_whether_they_share_the_machine(
+    num_workers: int, *, is_shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: list[int | None] = []
+    shared: list[bool] = []
+    introduce = arithmetic_tasks.introduce
 
     def watch(site: Any, config: Any) -> Any:
-        threads.append(site.num_threads)
+        shared.append(site.shares_machine)
         return introduce(site, config)
 
-    introduce = arithmetic_tasks.introduce
     monkeypatch.setattr(arithmetic_tasks, "introduce", watch)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    _run(tmp_path, num_workers=3)
-    _run(tmp_path, compute__num_threads=5)
-    assert threads == [2] * 3 + [5] * 3
+    _run(tmp_path, num_workers=num_workers)
+    assert shared == [is_shared] * 3
