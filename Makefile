@@ -4,6 +4,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin
 STAMP  := $(VENV)/.locked
 DATA   ?=
+SEED   ?= 0
 NAME   ?= $(if $(DATA),demo-$(notdir $(patsubst %/,%,$(DATA))),demo)
 
 # Nothing of Flower or Ray phones home or installs packages at run time.
@@ -35,12 +36,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	$(RUN)/python -m simulations demo --name $(NAME) $(if $(DATA),--data $(DATA))
+	$(RUN)/python -m simulations demo --name $(NAME) --seed $(SEED) $(if $(DATA),--data $(DATA))
 
 # The run behind the README's picture and table; small files only, never scans.
 publish: NAME := $(or $(notdir $(DATA:/=)),phantom)
 publish: setup
-	$(RUN)/python -m simulations demo --name $(NAME) $(if $(DATA),--data $(DATA))
+	$(RUN)/python -m simulations demo --name $(NAME) --seed $(SEED) $(if $(DATA),--data $(DATA))
 	mkdir -p results/demo-$(NAME)
 	cp runs/$(NAME)/results.json runs/$(NAME)/table.md runs/$(NAME)/picture.png results/demo-$(NAME)/
 

@@ -280,7 +280,9 @@ class StudyConfig(_Section):
         }
         for network, factor in levels.items():
             if min(self.grid.patch_size) < 2 * factor:
-                msg = f"grid.patch-size {self.grid.patch_size}: the {network} needs at least {2 * factor} voxels an axis"
+                msg = (
+                    f"grid.patch-size {self.grid.patch_size}: the {network} needs at least {2 * factor} voxels an axis"
+                )
                 raise ValueError(msg)
             if any(size % factor for size in self.grid.patch_size):
                 msg = f"grid.patch-size {self.grid.patch_size} is not a multiple of {factor}, which the {network} needs"

@@ -18,11 +18,12 @@ from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.policy import describe_policy
 from diffuse_uda.exchange.run_options import RUN_DIR, SITES_FILE, read_run_config
+from diffuse_uda.models import initial_weights
 from diffuse_uda.reporting.page import PolicyListing
 from diffuse_uda.reporting.results import Results
 from diffuse_uda.training.device import choose_device
 from diffuse_uda.training.memory import describe_memory
-from diffuse_uda.types import Scalar, SiteRole
+from diffuse_uda.types import ModelName, Scalar, SiteRole
 from simulations.centres import Centre, check_centres
 from simulations.engines.declared_config import declared_config
 from simulations.engines.flower_simulation import run_simulation_engine
@@ -181,8 +182,10 @@ def fit_references(
     """Train the reference of every target, side by side, one thread each."""
     source_first = sorted(centres, key=lambda centre: (centre.role is not SiteRole.SOURCE, centre.site_id))
     domains = tuple(centre.site_id for centre in source_first)
+    # Once and here: modules initialise themselves from the global generator, which threads would share.
+    weights = initial_weights(config, ModelName.SEGMENTER, len(label_names))
     with ThreadPoolExecutor(num_workers) as pool:
-        for done in [pool.submit(fit_target_supervised, site, config, domains, label_names) for site in sites]:
+        for done in [pool.submit(fit_target_supervised, site, config, weights, domains, label_names) for site in sites]:
             done.result()
 
 

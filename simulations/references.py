@@ -16,9 +16,8 @@ from diffuse_uda.data.cases import prepare_case
 from diffuse_uda.data.formats.nnunet import read_centre, read_oracle_label_maps
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
-from diffuse_uda.models import initial_weights
 from diffuse_uda.training.batches import Example
-from diffuse_uda.types import ModelName, SiteRole
+from diffuse_uda.types import SiteRole, StateDict
 
 ROW = "target-supervised"
 
@@ -29,7 +28,7 @@ def has_oracle(folder: Path) -> bool:
 
 
 def fit_target_supervised(
-    site: Site, config: StudyConfig, domains: tuple[str, ...], label_names: tuple[str, ...]
+    site: Site, config: StudyConfig, weights: StateDict, domains: tuple[str, ...], label_names: tuple[str, ...]
 ) -> None:
     """Train a fresh segmenter on a target's own labels and score it: the ceiling of the gap.
 
@@ -39,6 +38,7 @@ def fit_target_supervised(
     Args:
         site: The target; predictions and scores go to its workspace as row `target-supervised`.
         config: The study; the reference uses its segmenter, grid, batch size and learning rate.
+        weights: First weights of the segmenter, drawn before any thread starts.
         domains: Site ids of the study.
         label_names: Classes of the study, background first.
     """
@@ -56,7 +56,7 @@ def fit_target_supervised(
     # A folder of its own: nothing of a reference may reach the site's part in the federation.
     aside = dataclasses.replace(site, role=SiteRole.TARGET, workspace=site.workspace / "reference")
     work = open_workplace(aside, config, order)
-    reply = fit_supervised(work, initial_weights(config, ModelName.SEGMENTER, len(label_names)), *_plan(work))
+    reply = fit_supervised(work, weights, *_plan(work))
     assert reply.weights is not None  # noqa: S101 - supervised fitting always returns weights
     scored = dataclasses.replace(work, site=site, state=SiteState(aside.workspace / "state"))
     evaluate(scored, reply.weights)

@@ -26,7 +26,10 @@ def build_model(config: StudyConfig, name: ModelName, num_classes: int) -> nn.Mo
 
 
 def initial_weights(config: StudyConfig, name: ModelName, num_classes: int) -> StateDict:
-    """First weights of a model: equal for equal seeds, on every machine, without touching the global generator."""
+    """First weights of a model: equal for equal seeds, on every machine; the global generator is left as it was.
+
+    Not for two threads at once: MONAI's layers draw from the global generator, which this seeds for a moment.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # MONAI's layers initialise themselves from the global generator
         model = build_model(config, name, num_classes)
