@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 
 from client.site import Site
-from client.site_state import SiteState
+from client.site_state import CASES, SiteState
 from diffuse_uda.config import GridConfig
 from diffuse_uda.data.cases import PreparedCase, load_prepared, prepare_case, save_prepared
 from diffuse_uda.data.formats.nnunet import CaseFiles, CentreFolder, evaluation_cases, read_centre
@@ -46,7 +46,7 @@ def _prepared(files: tuple[CaseFiles, ...], grid: GridConfig, state: SiteState, 
             if path is not None:
                 status = path.stat()
                 digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-    cache = state.folder / f"cases-{part}-{digest.hexdigest()[:16]}.safetensors"
+    cache = state.folder / f"{CASES}{part}-{digest.hexdigest()[:16]}.safetensors"
     if cache.exists():
         return load_prepared(cache)
     cases = [prepare_case(case, grid.spacing_mm, grid.patch_size) for case in files]

@@ -18,6 +18,9 @@ from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.training.batches import Example
 from diffuse_uda.types import StateDict
 
+CASES = "cases-"
+"""Beginning of the names of prepared cases: they follow from scans and grid alone, so every run may use them."""
+
 
 class SiteState:
     """The private folder of one site in one study."""
@@ -26,6 +29,12 @@ class SiteState:
         """Use (and make) a folder of the site's own."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+
+    def forget_run(self) -> None:
+        """Delete what an earlier run left, so that a new one starts from nothing; prepared cases belong to no run."""
+        for path in self.folder.iterdir():
+            if not path.name.startswith(CASES):
+                path.unlink()
 
     def save_tensors(self, name: str, tensors: StateDict) -> None:
         """Keep named tensors."""

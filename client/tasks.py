@@ -37,16 +37,19 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
 def introduce(site: Site, config: StudyConfig) -> SiteCard:
     """Let the site's folder through the intake gate, then say who it is and what it could contribute.
 
+    Whatever an earlier run left in the site's workspace is forgotten: sites introduce themselves once, before round 1.
     A style block is part of the answer only if study and site both allow it.
 
     Raises:
         InputError: With everything that is wrong with the folder; the words stay in the site's log.
     """
     centre = check_centre(site.data_dir, site.role, site_id=site.site_id).centre
+    state = SiteState(site.workspace / "state")
+    state.forget_run()
     is_source = site.role is SiteRole.SOURCE
     block = None
     if config.exchange.allow_style_blocks and site.allow_style_blocks:
-        cases = training_cases(site, config.grid, SiteState(site.workspace / "state"))
+        cases = training_cases(site, config.grid, state)
         blocks = [style_block(case.image[None], segmentation_tasks.LARGEST_HALF_WIDTH) for case in cases]
         block = mean_style_block(torch.cat(blocks))
     return SiteCard(

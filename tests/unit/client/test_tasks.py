@@ -215,3 +215,13 @@ def test_the_role_decides_who_reads_training_labels(target: Site) -> None:
     state = SiteState(target.workspace / "state")
     assert target.role is SiteRole.TARGET
     assert all(case.label_map is None for case in training_cases(target, _config().grid, state))
+
+
+def test_a_new_run_forgets_the_teacher_and_models_of_an_earlier_one_but_not_prepared_cases(target: Site) -> None:
+    run_task(target, _config(), _order(Task.ADAPT_TARGET), _first(_config()))
+    introduce(target, _config())
+    state = SiteState(target.workspace / "state")
+    assert state.load_tensors("teacher") is None
+    assert state.recent_globals() == []
+    assert state.load_optimizer("adapt") is None
+    assert len(list(state.folder.glob("cases-train-*"))) == 1
