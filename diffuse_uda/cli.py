@@ -108,9 +108,10 @@ def run_command_line(commands: typer.Typer) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code by itself
         console.print("stopped by Ctrl-C; what was finished is kept", highlight=False)
-        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

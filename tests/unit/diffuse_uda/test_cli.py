@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import nibabel as nib
 import numpy as np
 import pytest
@@ -96,10 +97,19 @@ def test_check_names_the_centre_and_counts_its_scans(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(KeyboardInterrupt(), EXIT_INTERRUPTED), (typer.BadParameter("wanted KEY=VALUE"), EXIT_REFUSED)]
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "stopped by Ctrl-C"),
+        (click.Abort(), EXIT_INTERRUPTED, "stopped by Ctrl-C"),
+        (typer.BadParameter("wanted KEY=VALUE"), EXIT_REFUSED, "wanted KEY=VALUE"),
+    ],
 )
-def test_the_end_of_a_command_is_an_exit_code_without_a_traceback(
-    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+def test_the_end_of_a_command_is_an_exit_code_and_a_line_without_a_traceback(
+    error: BaseException,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = typer.Typer()
 
@@ -109,6 +119,9 @@ def test_the_end_of_a_command_is_an_exit_code_without_a_traceback(
 
     monkeypatch.setattr("sys.argv", ["x"])
     assert run_command_line(commands) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
 
 
 def test_a_command_that_ends_well_returns_zero(monkeypatch: pytest.MonkeyPatch) -> None:
