@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.models import initial_weights
 from diffuse_uda.training.batches import Example
-from diffuse_uda.types import ModelName, Scalar, SiteRole, StateDict
+from diffuse_uda.types import ModelName, Scalar, StateDict
 from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
 from simulations.phantom.cohort import write_cohort
 
@@ -211,10 +212,17 @@ def test_typical_intensities_forgive_wrong_voxels_and_fill_in_missing_classes() 
     assert typical_intensities([example], 4).tolist() == pytest.approx([0.0, 0.2, 0.6, 0.6])
 
 
-def test_the_role_decides_who_reads_training_labels(target: Site) -> None:
-    state = SiteState(target.workspace / "state")
-    assert target.role is SiteRole.TARGET
-    assert all(case.label_map is None for case in training_cases(target, _config().grid, state))
+def test_a_target_never_reads_training_labels_even_if_they_lie_in_its_folder(
+    cohort: list[Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(cohort[1], tmp_path / "labelled"))
+    shutil.copytree(folder / "oracle" / "labelsTr", folder / "labelsTr")
+    seen = {}
+    for role in ("target", "source"):
+        site = _site(folder, role, tmp_path)
+        cases = training_cases(site, _config().grid, SiteState(site.workspace / "state"))
+        seen[role] = [case.label_map is not None for case in cases]
+    assert seen == {"target": [False, False], "source": [True, True]}
 
 
 def test_a_new_run_forgets_the_teacher_and_models_of_an_earlier_one_but_not_prepared_cases(target: Site) -> None:

@@ -282,3 +282,19 @@ def test_without_a_round_of_diffusion_the_denoiser_renders_as_it_is(tmp_path: Pa
 
     Run(watch, tmp_path).step(PhaseName.SYNTHESISE)
     assert received == [0.0, 0.0, 0.0]
+
+
+def test_every_domain_keeps_the_row_its_own_site_trained_and_an_absent_site_keeps_its_old_one(tmp_path: Path) -> None:
+    def train_own_row(site_id: str, order: WorkOrder, weights: StateDict, message: Message) -> Answer:
+        if site_id == "target-b":
+            return error_reply(ErrorCode.TASK_FAILED, "failed", message)
+        trained = {name: tensor.clone() for name, tensor in weights.items()}
+        trained["class_table.rows"][order.domains.index(site_id)] += SHIFT[site_id]
+        return SiteReply(num_examples=1, weights=trained, metrics={"loss": 0.5})
+
+    run = Run(train_own_row, tmp_path)
+    run.federation.models[ModelName.DENOISER]["class_table.rows"] = torch.full((4, 2), 100.0)
+    run.step(PhaseName.DIFFUSE)
+    # Averaged, the source's row would be 100.5 (share 1/2); it belongs to the source alone, so it is 101.
+    rows = run.federation.models[ModelName.DENOISER]["class_table.rows"]
+    assert rows.tolist() == [[101.0, 101.0], [110.0, 110.0], [100.0, 100.0], [100.0, 100.0]]
