@@ -5,6 +5,8 @@ RUN    := $(VENV)/bin
 STAMP  := $(VENV)/.locked
 DATA   ?=
 SEED   ?= 0
+SEEDS  ?= 0
+PART   ?= development
 NAME   ?= $(if $(DATA),demo-$(notdir $(patsubst %/,%,$(DATA))),demo)
 
 # Nothing of Flower or Ray phones home or installs packages at run time.
@@ -14,12 +16,14 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help setup demo test check format bench simulation publish lock clean
+.PHONY: help setup demo study study-ablations test check format bench simulation publish lock clean
 
 help:
 	@echo "make setup       a virtual environment with exactly the locked packages"
 	@echo "make demo        one federation on this machine, ends with runs/$(NAME)/report.html"
 	@echo "make demo DATA=folder   the same on centre folders of your own (source_*, target_*)"
+	@echo "make study NAME=brain4 SEEDS=0,1,2   every method on the same patients, ends with results/brain4/table.md"
+	@echo "make study-ablations NAME=brain4     the same with one thing changed at a time"
 	@echo "make simulation  the same apps under Flower's simulation engine (flwr run .)"
 	@echo "make test        every test that CI runs, with branch coverage"
 	@echo "make check       format, lint, types, import contracts"
@@ -44,6 +48,15 @@ publish: setup
 	$(RUN)/python -m simulations demo --name $(NAME) --seed $(SEED) $(if $(DATA),--data $(DATA))
 	mkdir -p results/demo-$(NAME)
 	cp runs/$(NAME)/results.json runs/$(NAME)/table.md runs/$(NAME)/picture.png results/demo-$(NAME)/
+
+# Finished jobs are not run again, so the same line goes on after an interruption. PART=test once a release.
+study: NAME = phantom
+study: setup
+	$(RUN)/python -m simulations study $(NAME) --seeds $(SEEDS) --part $(PART) $(if $(DATA),--data $(DATA))
+
+study-ablations: NAME = phantom
+study-ablations: setup
+	$(RUN)/python -m simulations study $(NAME) --seeds $(SEEDS) --part $(PART) --ablations $(if $(DATA),--data $(DATA))
 
 simulation: setup
 	$(RUN)/python -m simulations flower

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from client.cases import examples_of, training_cases
+from client.site_batches import labelled_examples, training_examples
 from client.workplace import Workplace, trained
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance, measure_appearance
 from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
 from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_probabilities, pseudo_label
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
-from diffuse_uda.config import PseudoLabelConfig, StyleProvider
+from diffuse_uda.config import StyleProvider
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.training.batches import Batch, Example, draw_batch
@@ -29,10 +30,17 @@ AIR = 0.02
 """Rendered intensities below this are air: a scan's background is exactly zero after normalisation."""
 
 
+APPEARANCE = "appearance"
+"""What a site keeps of the class table it received: what classes look like in the domains it renders."""
+
+TRUSTED = 0.5
+"""Weight above which a pseudo-labelled voxel tells what its class looks like."""
+
+
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     """Target: label its training scans with the mean of the last global models, and keep how sure they were."""
     config = work.config
-    cases = examples_of(training_cases(work.site, config.grid, work.state), work.domain)
+    cases = training_examples(work)
     models = [
         work.model(ModelName.SEGMENTER, kept)
         for kept in [*work.state.recent_globals(), weights][-config.pseudo_label.num_ensembled_rounds :]
@@ -43,7 +51,14 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         answers = [predict_probabilities(model, case.image, config.grid, config.compute) for model in models]
         probabilities.append(ensemble_probabilities(answers))
     labelled, sure = [], 0.0
-    for case, sharpened in zip(cases, _sharpened(cases, probabilities, config.pseudo_label), strict=True):
+    # Intensities of all scans of this site decide between what the network thinks possible.
+    posteriors = sharpen_probabilities(
+        [case.image for case in cases],
+        probabilities,
+        num_iterations=config.pseudo_label.num_em_iterations,
+        shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
+    )
+    for case, sharpened in zip(cases, posteriors, strict=True):
         pseudo = pseudo_label(
             sharpened, keep_largest_component=True, min_fraction=config.pseudo_label.min_component_fraction
         )
@@ -54,43 +69,15 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
 
 
-def _sharpened(cases: list[Example], probabilities: list[Tensor], config: PseudoLabelConfig) -> list[Tensor]:
-    """Let the intensities of all scans of this site decide between what the network thinks possible."""
-    inside = [case.image[0] > 0 for case in cases]
-    posterior = sharpen_probabilities(
-        torch.cat([case.image[0][keep] for case, keep in zip(cases, inside, strict=True)]),
-        torch.cat([volume[:, keep].T for volume, keep in zip(probabilities, inside, strict=True)]),
-        num_iterations=config.num_em_iterations,
-    )
-    sharpened = []
-    for volume, keep, part in zip(
-        probabilities, inside, torch.split(posterior, [int(keep.sum()) for keep in inside]), strict=True
-    ):
-        changed = volume.clone()
-        changed[:, keep] = part.T
-        sharpened.append(changed)
-    return sharpened
-
-
 def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     """Both: steps of the denoiser on (image, label map); every pair is flipped and deformed by one field."""
-    config = work.config
-    examples = _conditioned_examples(work)
+    examples = labelled_examples(work)
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
-    if denoiser.class_table is not None and work.order.server_round == 1:
-        denoiser.class_table.set_intensities(work.domain, typical_intensities(examples, work.num_classes) * 2 - 1)
-    size = work.batch_size(ModelName.DENOISER, config.diffuse.batch_size)
-    draw = work.generator("batch")
-
-    def loss_at(_step: int) -> Tensor:
-        batch = _diffusion_batch(work, examples, size, draw)
-        with autocast(work.device, config.compute):
-            return denoising_loss(denoiser, batch, config.diffusion, draw)
-
+    set_class_table_row(work, denoiser, examples)
     result = fit(
         denoiser,
-        loss_at,
-        work.plan(config.diffuse),
+        diffuse_loss(work, denoiser, examples, draw=work.generator("batch")),
+        work.plan(work.config.diffuse),
         optimizer_state=work.state.load_optimizer(work.order.phase) if work.order.server_round > 1 else None,
         weight_decay=0.0,
     )
@@ -98,45 +85,60 @@ def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
     return trained(denoiser, len(examples), {"loss": result.mean_loss})
 
 
-def typical_intensities(examples: list[Example], num_classes: int) -> Tensor:
-    """Median intensity of every class over the voxels of a site's examples whose label has more than half weight.
+def diffuse_loss(
+    work: Workplace, denoiser: Denoiser, examples: list[Example], *, draw: torch.Generator
+) -> Callable[[int], Tensor]:
+    """Loss of the denoiser on a site's (image, label map) pairs, every pair flipped and deformed by one field.
 
-    The median forgives the share of a structure that is labelled wrongly. A class without such voxels gets the
-    median of all structures.
+    Args:
+        work: The site's place of work.
+        denoiser: The network that learns.
+        examples: Scans with label maps, exact or pseudo; pseudo-labels weigh as much as they are trusted.
+        draw: CPU generator of everything random.
     """
+    config = work.config
+    size = work.batch_size(ModelName.DENOISER, config.diffuse.batch_size)
+
+    def loss_at(_step: int) -> Tensor:
+        batch = _diffusion_batch(work, examples, size, draw)
+        with autocast(work.device, config.compute):
+            return denoising_loss(denoiser, batch, config.diffusion, draw)
+
+    return loss_at
+
+
+def set_class_table_row(work: Workplace, denoiser: Denoiser, examples: list[Example]) -> None:
+    """Put what this site's classes look like into its row of the class table when a diffusion phase begins."""
+    if denoiser.class_table is not None and work.order.server_round == 1:
+        denoiser.class_table.describe(work.domain, appearance_of(examples, work.num_classes))
+
+
+def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
+    """Describe the classes over the voxels of a site's examples whose label has more than half weight."""
     images, classes = [], []
     for example in examples:
         keep = torch.ones_like(example.image, dtype=torch.bool)
         if example.voxel_weight is not None:
-            keep = example.voxel_weight > 0.5
+            keep = example.voxel_weight > TRUSTED
         images.append(example.image[keep])
         classes.append(_label_map_of(example)[keep])
-    values, labels = torch.cat(images), torch.cat(classes)
-    structures = values[labels > 0]
-    overall = structures.median() if structures.numel() else torch.tensor(0.5)
-    medians = [values[labels == klass] for klass in range(num_classes)]
-    return torch.stack([chosen.median() if chosen.numel() else overall for chosen in medians])
+    return measure_appearance(torch.cat(images), torch.cat(classes), num_classes=num_classes)
 
 
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     """Source: its label maps in every target's look; target: its pseudo-labels in its own. The pairs stay here."""
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
-    label_maps = [_label_map_of(example) for example in _conditioned_examples(work)]
+    label_maps = [_label_map_of(example) for example in labelled_examples(work)]
     is_source = work.site.role is SiteRole.SOURCE
     wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
     pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise")))
     work.state.save_examples("synthetic", pairs)
+    if denoiser.class_table is not None:
+        work.state.save_tensors(APPEARANCE, dataclasses.asdict(denoiser.class_table.appearance(wanted)))
     if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
         looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
         work.state.save_examples("looks", looks)
     return SiteReply(num_examples=len(pairs), metrics={"pairs": float(len(pairs))})
-
-
-def _conditioned_examples(work: Workplace) -> list[Example]:
-    """Exact labels at the source, pseudo-labels with their confidence at a target."""
-    if work.site.role is SiteRole.SOURCE:
-        return examples_of(training_cases(work.site, work.config.grid, work.state), work.domain)
-    return work.state.load_examples("pseudo-labelled")
 
 
 def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:

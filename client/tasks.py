@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from client import evaluation_task, generation_tasks, segmentation_tasks
+from client import evaluation_task, generation_tasks, local_adaptation_task, segmentation_tasks
 from client.cases import training_cases
 from client.site import Site
 from client.site_state import SiteState
@@ -25,12 +25,14 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
     Task.WARM_UP: segmentation_tasks.warm_up,
     Task.ADAPT_SOURCE: segmentation_tasks.adapt_source,
     Task.ADAPT_TARGET: segmentation_tasks.adapt_target,
+    Task.ADAPT_LOCALLY: local_adaptation_task.adapt_locally,
     Task.PSEUDO_LABEL: generation_tasks.label_scans,
     Task.DIFFUSE: generation_tasks.diffuse,
     Task.SYNTHESISE: generation_tasks.synthesise,
     Task.REFINE_SOURCE: segmentation_tasks.refine_source,
     Task.REFINE_TARGET: segmentation_tasks.refine_target,
     Task.EVALUATE: evaluation_task.evaluate,
+    Task.EVALUATE_LOCALLY: local_adaptation_task.evaluate_locally,
 }
 
 

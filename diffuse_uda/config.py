@@ -132,6 +132,16 @@ class FitConfig(_Section):
     """Share of the source in the average, fixed: consistency alone can collapse. Targets share the rest by cases."""
 
 
+class WarmUpConfig(FitConfig):
+    """Supervised training at the source, as any single hospital could do it."""
+
+    random_look_share: Fraction = 0.0
+    """Share of the samples shown in a random contrast (curves, structure-wise means, random convolution); 0 is plain.
+
+    With 0 the first evaluation is the row `source-only`, else `source-only-random-conv`.
+    """
+
+
 class AdaptConfig(FitConfig):
     """Federated ASC / ASC+ rounds (arXiv:2310.14172, 2408.05985)."""
 
@@ -170,6 +180,8 @@ class PseudoLabelConfig(_Section):
     """Last global models whose softmax is averaged."""
     num_em_iterations: NonNegativeInt = 12
     """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
+    shading_sigma_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
+    """Width of the Gaussian that smooths each scan's shading in the mixture; 0 takes all scans as evenly lit."""
     min_component_fraction: Fraction = 0.2
     """Components smaller than this share of a class's largest one are dropped; 1 keeps only the largest."""
 
@@ -194,6 +206,12 @@ class RefineConfig(FitConfig):
     """Weight of the targets' consistency: small, the stage is nearly supervised."""
     synthetic_fraction: Fraction = 0.5
     """Share of synthetic pairs in the supervised batches; the rest are real scans with labels or pseudo-labels."""
+    per_target: bool = True
+    """One segmenter for every target, as in the papers, which have one; False trains one for all (an ablation)."""
+    class_contrast_share: Fraction = 0.5
+    """Share of the source's real scans shown in a target's class contrast (the class table's); the rest look random."""
+    confidence_floor: Fraction = 1.0
+    """Weight of the least certain voxel of a pseudo-label in the supervised loss; 1 ignores the uncertainty."""
 
 
 class StyleConfig(_Section):
@@ -241,7 +259,7 @@ class StudyConfig(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "study"
     preset: Literal["small", "paper"] = "small"
-    method: Literal["source-only", "asc", "asc-plus", "diffuse-uda"] = "diffuse-uda"
+    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda"] = "diffuse-uda"
     seed: NonNegativeInt = 0
     num_passes: Annotated[int, Field(ge=1, le=4)] = 1
     """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
@@ -250,7 +268,7 @@ class StudyConfig(_Section):
     denoiser: DenoiserConfig = DenoiserConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     style: StyleConfig = StyleConfig()
-    warm_up: FitConfig = FitConfig()
+    warm_up: WarmUpConfig = WarmUpConfig()
     adapt: AdaptConfig = AdaptConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     diffuse: DiffuseConfig = DiffuseConfig()
@@ -377,7 +395,7 @@ def _paper() -> StudyConfig:
         segmenter=SegmenterConfig(kind="segresnet", channels=(32,)),
         denoiser=DenoiserConfig(stem=2, channels=(64, 128, 192, 256), attention_levels=(False, False, False, True)),
         diffusion=DiffusionConfig(num_inference_steps=30),
-        warm_up=FitConfig(num_rounds=10, num_local_steps=500, learning_rate=2e-3),
+        warm_up=WarmUpConfig(num_rounds=10, num_local_steps=500, learning_rate=2e-3),
         adapt=AdaptConfig(
             num_rounds=50,
             num_local_steps=100,

@@ -76,7 +76,7 @@ class StudyStarted:
     method: str
     site_ids: tuple[str, ...]
     num_rounds: int
-    """Rounds of all phases together."""
+    """Rounds of all phases together; of those that are left, if the study goes on from an earlier run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +108,22 @@ class RoundFinished:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RoundSaved:
+    """What a round changed is on disk: its model as `latest`, its scores, its line of history."""
+
+    phase: str
+    server_round: int
+    num_rounds: int
+    checkpoint: str
+    """Name of the model that the phase trains, in the run's folder."""
+
+    @property
+    def ends_phase(self) -> bool:
+        """Whether this was the phase's last round."""
+        return self.server_round == self.num_rounds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyFinished:
     """Everything is done and written."""
 
@@ -115,7 +131,7 @@ class StudyFinished:
     seconds: float
 
 
-Event = StudyStarted | RoundStarted | SiteReplied | RoundFinished | StudyFinished
+Event = StudyStarted | RoundStarted | SiteReplied | RoundFinished | RoundSaved | StudyFinished
 Listener = Callable[[Event], None]
 
 

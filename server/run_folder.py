@@ -21,7 +21,9 @@ EVALUATION_FILE = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
 SEGMENTER = "segmenter"
-"""Folder of the adapted segmenter: what `diffuse-uda predict` takes."""
+"""Folder of the segmenter that all sites share: `diffuse-uda predict` takes it."""
+SEGMENTERS = "segmenters"
+"""Holds a folder for every target that got a segmenter of its own, named as the site."""
 DENOISER_MEAN = "denoiser-mean"
 """Checkpoint of the denoiser's running mean over rounds, beside the raw average `denoiser`."""
 
@@ -50,25 +52,45 @@ def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard
 def save_models(
     run_dir: Path,
     step: Step,
-    models: Mapping[ModelName, StateDict],
+    weights: StateDict,
     denoiser_mean: StateDict | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Save what a round has changed: as `latest`, and under the phase's label after its last round."""
+    """Save what a round has changed: as `latest`, and under the phase's label after its last round.
+
+    Args:
+        run_dir: The run's folder.
+        step: The round.
+        weights: The model that the phase trains, as the round has left it.
+        denoiser_mean: Running mean of the denoiser, once there is one.
+        metadata: Facts for the manifest.
+    """
     if step.phase.exchange is Exchange.NOTHING:
         return
-    changed = {step.phase.model.value: models[step.phase.model]}
+    changed = {step.phase.checkpoint: weights}
     if step.phase.model is ModelName.DENOISER and denoiser_mean is not None:
         changed[DENOISER_MEAN] = denoiser_mean
     facts = {**metadata, "phase": step.phase.label, "server_round": step.server_round}
     for folder in (LATEST, step.phase.label) if step.is_last else (LATEST,):
-        for name, weights in changed.items():
-            save_checkpoint(run_dir / CHECKPOINTS / folder / name, weights, {**facts, "model": name})
+        for name, model in changed.items():
+            save_checkpoint(run_dir / CHECKPOINTS / folder / name, model, {**facts, "model": name})
 
 
-def save_segmenter(run_dir: Path, weights: StateDict, metadata: Mapping[str, Any]) -> None:
-    """Save the adapted segmenter in a place of its own, once the study is done."""
-    save_checkpoint(run_dir / SEGMENTER, weights, {**metadata, "model": ModelName.SEGMENTER.value})
+def save_segmenters(
+    run_dir: Path, common: StateDict, own: Mapping[str, StateDict], metadata: Mapping[str, Any]
+) -> None:
+    """Save the adapted segmenters in places of their own, once the study is done.
+
+    Args:
+        run_dir: The run's folder.
+        common: The segmenter that all sites share.
+        own: Segmenters of single targets, by site id.
+        metadata: Facts for the manifest.
+    """
+    save_checkpoint(run_dir / SEGMENTER, common, {**metadata, "model": ModelName.SEGMENTER.value})
+    for site_id, weights in own.items():
+        facts = {**metadata, "model": ModelName.SEGMENTER.value, "site": site_id}
+        save_checkpoint(run_dir / SEGMENTERS / site_id, weights, facts)
 
 
 def save_scores(run_dir: Path, step: Step, record: RoundRecord) -> None:

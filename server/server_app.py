@@ -18,6 +18,7 @@ from server.history import (
     Event,
     Listener,
     RoundFinished,
+    RoundSaved,
     StudyFinished,
     StudyStarted,
     append_record,
@@ -25,7 +26,8 @@ from server.history import (
 )
 from server.introductions import meet_sites
 from server.mail import Mail
-from server.run_folder import open_run_folder, save_models, save_scores, save_segmenter
+from server.run_folder import open_run_folder, save_models, save_scores, save_segmenters
+from server.start import BEGINNING, load_starting_point, restore_record
 from server.strategy import FederatedPhases
 from server.workflow import require_membership, steps
 
@@ -38,11 +40,15 @@ def build_server_app(notify: Listener = log_event) -> ServerApp:
     def main(grid: Grid, context: Context) -> None:
         started = time.monotonic()
         config, options = read_run_config(context.run_config)
-        method = build_method(config)
+        start = BEGINNING if options.start_from is None else load_starting_point(options.start_from)
         mail = Mail(grid)
         cards = meet_sites(mail, config, options)
         sites = require_membership(list(cards.values()), config)
+        method = build_method(config, num_targets=len(sites) - 1)
+        todo = list(steps(method, after=start.phase))
         open_run_folder(options.run_dir, config, sites)
+        if options.start_from is not None:
+            restore_record(options.start_from, options.run_dir)
         label_names = sites[0].label_names
 
         def tell(event: Event) -> None:
@@ -56,25 +62,37 @@ def build_server_app(notify: Listener = log_event) -> ServerApp:
             sites=sites,
             node_ids={card.site_id: node_id for node_id, card in cards.items()},
             models={
-                name: initial_weights(config, name, len(label_names))
+                name: start.models.get(name) or initial_weights(config, name, len(label_names))
                 for name in sorted({phase.model for phase in method.phases})
             },
             spool_dir=options.run_dir,
             notify=tell,
+            denoiser_mean=start.denoiser_mean,
+            own=dict(start.own),
         )
         metadata = {
             "config": config.to_flat(),
             "domains": [card.site_id for card in sites],
             "label_names": list(label_names),
         }
-        todo = list(steps(method))
         site_ids = tuple(card.site_id for card in sites)
         tell(StudyStarted(name=config.name, method=method.name, site_ids=site_ids, num_rounds=len(todo)))
         for step in todo:
             record = federation.run_step(step)
-            save_models(options.run_dir, step, federation.models, federation.denoiser_mean, metadata)
+            partner, model = step.phase.partner, step.phase.model
+            weights = federation.models[model] if partner is None else federation.own[partner]
+            save_models(options.run_dir, step, weights, federation.denoiser_mean, metadata)
             save_scores(options.run_dir, step, record)
-        save_segmenter(options.run_dir, federation.models[ModelName.SEGMENTER], metadata)
+            tell(
+                RoundSaved(
+                    phase=step.phase.label,
+                    server_round=step.server_round,
+                    num_rounds=step.phase.num_rounds,
+                    checkpoint=step.phase.checkpoint,
+                )
+            )
+        own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
+        save_segmenters(options.run_dir, federation.models[ModelName.SEGMENTER], own, metadata)
         tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
 
     return app

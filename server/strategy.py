@@ -2,7 +2,7 @@
 
 Memory: a model and its packed form while orders go out; then the model waits on disk, and so does every accepted reply;
 one reply at a time is in memory, and at last the average, built tensor by tensor. That is never more than two models,
-beside what rests: the other network and the running mean of the denoiser.
+beside what rests: the other network, the running mean of the denoiser, and the segmenters of single targets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diffuse_uda.algorithms.aggregation import check_update, federated_average, site_weights
@@ -70,14 +70,31 @@ class FederatedPhases:
     clock: Callable[[], float] = time.monotonic
     denoiser_mean: StateDict | None = None
     """Running mean of the denoiser over its rounds; it is what renders."""
+    own: dict[int, StateDict] = field(default_factory=dict)
+    """Segmenters of single targets, by domain; a target without one has the common model."""
 
     def run_step(self, step: Step) -> RoundRecord:
         """Carry out one round; if the phase exchanges weights, the average replaces the model.
+
+        In a phase for one target that target's own model takes the place of the common one, which stays as it is.
 
         Raises:
             QuorumError: If too few sites replied usably; the models are as they were, and the listener knows the round.
             AggregationError: If accepted updates cannot be averaged.
         """
+        model, partner = step.phase.model, step.phase.partner
+        if partner is None:
+            return self._run_round(step)
+        common = self.models[model]
+        self.models[model] = self.own.get(partner, common)
+        try:
+            record = self._run_round(step)
+            self.own[partner] = self.models[model]
+        finally:
+            self.models[model] = common
+        return record
+
+    def _run_round(self, step: Step) -> RoundRecord:
         started = self.clock()
         tasks = assignments(step.phase, self.sites)
         label, server_round = step.phase.label, step.server_round
@@ -122,11 +139,15 @@ class FederatedPhases:
 
     def _send_orders(self, step: Step, tasks: Mapping[str, Task]) -> dict[str, Letter]:
         packed = encode_weights(self._outgoing(step.phase))
+        # Where a phase is about what a site has now, a target with a model of its own gets that one.
+        is_local = step.phase.model is ModelName.SEGMENTER and step.phase.exchange is Exchange.NOTHING
+        own = {domain: encode_weights(weights) for domain, weights in self.own.items() if is_local}
+        domains = {card.site_id: domain for domain, card in enumerate(self.sites)}
         return {
             site_id: self.mail.send(
                 self.node_ids[site_id],
                 work_type(task),
-                encode_order(work_order(step, task, self.sites), packed),
+                encode_order(work_order(step, task, self.sites), own.get(domains[site_id], packed)),
                 group=f"{step.phase.label}-{step.server_round}",
                 lifetime_s=self.config.federation.round_timeout_s,
             )

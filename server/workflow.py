@@ -27,9 +27,19 @@ class Step:
         return self.server_round == self.phase.num_rounds
 
 
-def steps(method: Method) -> Iterator[Step]:
-    """Every round of a method, in order. A phase of no rounds has no steps."""
-    for phase in method.phases:
+def steps(method: Method, *, after: str = "") -> Iterator[Step]:
+    """Every round of a method, in order; those of the phases behind `after` if it names one by its label.
+
+    A phase of no rounds has no steps.
+
+    Raises:
+        ConfigError: If the method has no phase of that label.
+    """
+    labels = [phase.label for phase in method.phases]
+    if after and after not in labels:
+        msg = f"method {method.name} has no phase {after!r} to start after; it has {labels}"
+        raise ConfigError(msg)
+    for phase in method.phases[labels.index(after) + 1 if after else 0 :]:
         for server_round in range(1, phase.num_rounds + 1):
             yield Step(phase=phase, server_round=server_round)
 
@@ -45,12 +55,14 @@ def ordered_sites(cards: Collection[SiteCard]) -> tuple[SiteCard, ...]:
 def assignments(phase: Phase, sites: Sequence[SiteCard]) -> dict[str, Task]:
     """Tasks of a phase by site id, in the order of `sites`; sites that rest are left out.
 
-    An evaluation asks only sites with labelled test cases.
+    An evaluation asks only sites with labelled test cases, a phase for one target only that one and the source.
     """
     return {
         card.site_id: phase.tasks[card.role]
-        for card in sites
-        if card.role in phase.tasks and (phase.name is not PhaseName.EVALUATE or card.num_test_cases > 0)
+        for domain, card in enumerate(sites)
+        if card.role in phase.tasks
+        and (phase.name is not PhaseName.EVALUATE or card.num_test_cases > 0)
+        and (phase.partner is None or card.role is SiteRole.SOURCE or domain == phase.partner)
     }
 
 
@@ -66,6 +78,7 @@ def work_order(step: Step, task: Task, sites: Sequence[SiteCard]) -> WorkOrder:
         domains=tuple(card.site_id for card in sites),
         label_names=sites[0].label_names,
         num_participants=len(assignments(step.phase, sites)),
+        partner=step.phase.partner,
         style_blocks={card.site_id: card.style_block for card in sites if card.style_block is not None},
     )
 

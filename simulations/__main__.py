@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from client.site import EVALUATION_PARTS, EvaluationPart
 from diffuse_uda.cli import run_command_line
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.reporting.machine import describe_command
@@ -21,7 +23,12 @@ from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
-from simulations.recipes import DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, working_grid
+from simulations.recipes import DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
+from simulations.study.cohorts import study_folders
+from simulations.study.command import Wanted, carry_out_study
+from simulations.study.plan import Study
+
+EXIT_FAILED = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -79,6 +86,50 @@ def flower(
 
 
 @app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="brain4, brain4-pdw-t1, phantom, or any name with --data.")],
+    *,
+    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    part: Annotated[str, typer.Option(help="development; test only for a release; all.")] = "development",
+    rows: Annotated[str, typer.Option(help="Only the runs that give these rows; comma-separated.")] = "",
+    redo: Annotated[list[str] | None, typer.Option(help="Run the run that gives this row again.")] = None,
+    ablations: Annotated[bool, typer.Option("--ablations", help="The ablations as well.")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="Jobs at a time; 0: in this process.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    results: Annotated[Path | None, typer.Option(help="Where tables go; results/<name>.")] = None,
+    keep_stages: Annotated[bool, typer.Option("--keep-stages", help="Keep what runs could go on from.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key for every row.")
+    ] = None,
+) -> None:
+    """Compare every method on the same patients; finished jobs are not run again."""
+    console = Console()
+    centres = check_centres(study_folders(name, data, target or ()))
+    flat: dict[str, Scalar] = {**STUDY, **working_grid(centres[0].files), "name": name}
+    flat.update(parse_override(item) for item in overrides or ())
+    plan = Study(
+        name=name,
+        config=StudyConfig.from_flat(flat),
+        centres=tuple(centres),
+        seeds=parse_seeds(seeds),
+        part=parse_part(part),
+        out=out / name,
+        command=describe_command(["python", "-m", "simulations", *sys.argv[1:]]),
+    )
+    wanted = Wanted(
+        rows=[row for row in rows.split(",") if row],
+        redo=redo or (),
+        with_ablations=ablations,
+        workers=(os.cpu_count() or 1) if workers is None else workers,
+        keep_stages=keep_stages,
+    )
+    if carry_out_study(plan, wanted, results or Path("results") / name, console):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
 def bench() -> None:
     """Measure what the federation machinery costs: memory of aggregation, time beside training."""
     run_bench(Console())
@@ -88,6 +139,27 @@ def phantom_centres(seed: int) -> list[Path]:
     """Folders of the procedural cohort; written on first use."""
     folder = Path("cohorts") / f"phantom-{seed}"
     return write_cohort(folder, seed=seed, shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `0,1,2`."""
+    try:
+        seeds = tuple(int(item) for item in text.split(","))
+    except ValueError:
+        seeds = (-1,)
+    if min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        msg = f"--seeds {text!r}: wanted different whole numbers from 0, such as --seeds 0,1,2"
+        raise typer.BadParameter(msg)
+    return seeds
+
+
+def parse_part(text: str) -> EvaluationPart:
+    """Read which held-out scans are scored."""
+    for part in EVALUATION_PARTS:
+        if text == part:
+            return part
+    msg = f"--part {text!r}: wanted one of {', '.join(EVALUATION_PARTS)}"
+    raise typer.BadParameter(msg)
 
 
 def parse_override(item: str) -> tuple[str, Scalar]:

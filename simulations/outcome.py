@@ -53,7 +53,7 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
     """Write `results.json`, `report.html`, `picture.png` and some synthetic pairs."""
     history = read_history(run.folder / "history.jsonl")
     results = build_results(
-        [_site_scores(centre, site, run.label_names) for centre, site in zip(run.centres, run.sites, strict=True)],
+        [site_scores(centre, site, run.label_names) for centre, site in zip(run.centres, run.sites, strict=True)],
         seeds=[run.config.seed],
         exchange=exchange_by_phase(history),
         measured={
@@ -86,7 +86,14 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
     return results
 
 
-def _site_scores(centre: Centre, site: Site, label_names: Sequence[str]) -> SiteScores:
+def site_scores(centre: Centre, site: Site, label_names: Sequence[str]) -> SiteScores:
+    """Read every row that was scored at a site, case by case.
+
+    Args:
+        centre: The site's checked folder.
+        site: Its workspace holds `evaluation/<row>/scores.json`.
+        label_names: Classes of the study, background first.
+    """
     rows: dict[str, list[CaseScores]] = {}
     for file in sorted((site.workspace / "evaluation").glob("*/scores.json")):
         cases = json.loads(file.read_text(encoding="utf-8"))

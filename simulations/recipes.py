@@ -18,6 +18,22 @@ DEMO: Mapping[str, Scalar] = MappingProxyType({"preset": "small", "method": "dif
 PHANTOM_DEMO: Mapping[str, Scalar] = MappingProxyType({**DEMO, "num-passes": 2})
 """The demo on the procedural cohort, whose volumes are half as large: time enough for a second pass."""
 
+STUDY: Mapping[str, Scalar] = MappingProxyType(
+    {
+        **DEMO,
+        "num-passes": 2,
+        "warm-up.num-rounds": 12,
+        "warm-up.random-look-share": 0.8,
+        "adapt.num-rounds": 4,
+        "diffuse.num-local-steps": 30,
+        "refine.num-rounds": 6,
+        "refine.num-local-steps": 40,
+        "refine.batch-size": 4,
+        "refine.class-contrast-share": 0.8,
+    }
+)
+"""What all rows of a study have in common; the ladder says what is different. Longer than the demo: minutes a phase."""
+
 PHANTOM_SHAPE: Triple = (32, 40, 32)
 PHANTOM_SPACING_MM: Spacing = (5.0, 5.0, 5.0)
 PATCH_SIZE: Triple = (40, 48, 40)

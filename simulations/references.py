@@ -11,7 +11,7 @@ from client.segmentation_tasks import fit_supervised
 from client.site import Site
 from client.site_state import SiteState
 from client.workplace import Workplace, open_workplace
-from diffuse_uda.config import FitConfig, StudyConfig
+from diffuse_uda.config import StudyConfig, WarmUpConfig
 from diffuse_uda.data.cases import prepare_case
 from diffuse_uda.data.formats.nnunet import read_centre, read_oracle_label_maps
 from diffuse_uda.exchange.orders import WorkOrder
@@ -32,8 +32,9 @@ def fit_target_supervised(
 ) -> None:
     """Train a fresh segmenter on a target's own labels and score it: the ceiling of the gap.
 
-    It takes as many supervised steps on labelled examples of one batch size as the source takes in warm-up and
-    refinement together. The random looks of the adaptation have no counterpart: a target knows its own look.
+    It takes as many supervised steps as the source takes in the warm-up and in the refinement of every pass together,
+    each on a batch of the warm-up's size, at the warm-up's learning rate. Random looks have no counterpart: a target
+    knows its own look. Neither have the steps of the adaptation, whose targets learn from no label.
 
     Args:
         site: The target; predictions and scores go to its workspace as row `target-supervised`.
@@ -62,18 +63,19 @@ def fit_target_supervised(
     evaluate(scored, reply.weights)
 
 
-def _plan(work: Workplace) -> tuple[list[Example], FitConfig]:
+def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:
     config, centre = work.config, read_centre(work.site.data_dir, work.site.site_id)
     oracle = read_oracle_label_maps(work.site.data_dir)
     files = [
         dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle
     ]
     cases = [prepare_case(case, config.grid.spacing_mm, config.grid.patch_size) for case in files]
-    phases = (config.warm_up, config.refine)
-    fitting = FitConfig(
+    refinement = config.num_passes * config.refine.num_rounds * config.refine.num_local_steps
+    fitting = WarmUpConfig(
         num_rounds=1,
-        num_local_steps=sum(phase.num_rounds * phase.num_local_steps for phase in phases),
+        num_local_steps=config.warm_up.num_rounds * config.warm_up.num_local_steps + refinement,
         batch_size=config.warm_up.batch_size,
         learning_rate=config.warm_up.learning_rate,
+        random_look_share=0.0,
     )
     return examples_of(cases, work.domain), fitting

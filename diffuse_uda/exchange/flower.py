@@ -53,6 +53,10 @@ def num_bytes(content: RecordDict) -> int:
     return sum(len(key) + _size(value) for record in content.values() for key, value in record.items())
 
 
+NO_PARTNER = -1
+"""A config record holds no None."""
+
+
 def empty_content() -> RecordDict:
     """Content of a question that needs no words."""
     return RecordDict()
@@ -73,6 +77,7 @@ def encode_order(order: WorkOrder, packed_weights: RecordDict) -> RecordDict:
             "num-rounds": order.num_rounds,
             "pass-index": order.pass_index,
             "num-participants": order.num_participants,
+            "partner": NO_PARTNER if order.partner is None else order.partner,
             "row": order.row,
             "domains": list(order.domains),
             "label-names": list(order.label_names),
@@ -96,6 +101,7 @@ def decode_order(content: RecordDict) -> tuple[WorkOrder, StateDict]:
         num_rounds=_value(record, "num-rounds", int),
         pass_index=_value(record, "pass-index", int),
         num_participants=_value(record, "num-participants", int),
+        partner=None if (partner := _value(record, "partner", int)) == NO_PARTNER else partner,
         row=_value(record, "row", str),
         domains=_texts(record, "domains"),
         label_names=_texts(record, "label-names"),

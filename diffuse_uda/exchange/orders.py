@@ -47,6 +47,8 @@ class WorkOrder:
     """Classes of the study, background first: the source's label map."""
     num_participants: int = 1
     """Sites at work in this round: a simulation on one machine shares its cores between them."""
+    partner: int | None = None
+    """Domain of the one target that this round is for; None where it is for all."""
     style_blocks: Mapping[str, Tensor] = field(default_factory=dict)
     """Published mean amplitude blocks by site id; empty unless the study exchanges them."""
 

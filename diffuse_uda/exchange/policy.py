@@ -194,7 +194,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _phase_of(config: StudyConfig, order: WorkOrder) -> Phase:
-    for phase in build_method(config).phases:
+    for phase in build_method(config, num_targets=len(order.domains) - 1).phases:
         if phase.label == order.phase:
             return phase
     msg = f"order refused: method {config.method!r} has no such phase; were server and site given the same study?"

@@ -12,6 +12,7 @@ from diffuse_uda.types import Scalar
 RUN_DIR = "run-dir"
 SITES_FILE = "simulation.sites-file"
 PREPARE_SITES = "simulation.prepare-sites"
+START_FROM = "start-from"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,9 @@ class RunOptions:
     """JSON list with one node-config a simulated site; real sites bring their own and never look here."""
     prepare_sites: str = ""
     """`module:function` that writes `sites_file` for simulated nodes that are nobody yet; empty for none."""
+    start_from: Path | None = None
+    """What the server kept after a phase of an earlier run: the study goes on there. Whoever names it sees to it that
+    the sites have what they had then, and that configuration, sites and seed are the same."""
 
 
 def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunOptions]:
@@ -39,11 +43,14 @@ def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunO
         ConfigError: As `StudyConfig.from_flat`.
     """
     given = {key: value for key, value in run_config.items() if value != ""}
-    run_dir, sites_file, prepare_sites = (given.pop(key, "") for key in (RUN_DIR, SITES_FILE, PREPARE_SITES))
+    run_dir, sites_file, prepare_sites, start_from = (
+        given.pop(key, "") for key in (RUN_DIR, SITES_FILE, PREPARE_SITES, START_FROM)
+    )
     config = StudyConfig.from_flat(given)
     options = RunOptions(
         run_dir=Path(str(run_dir)) if run_dir else Path("runs") / config.name,
         sites_file=Path(str(sites_file)) if sites_file else None,
         prepare_sites=str(prepare_sites),
+        start_from=Path(str(start_from)) if start_from else None,
     )
     return config, options

@@ -2,19 +2,25 @@
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
-from diffuse_uda.methods import asc, asc_plus, diffuse_uda, source_only
-from diffuse_uda.methods.phase import Method
+from diffuse_uda.methods import asc, asc_plus, diffuse_uda, shipped, source_only
+from diffuse_uda.methods.phase import Method, for_targets
 
 _BUILDERS = {
     "source-only": source_only.build,
+    "shipped-and-adapted": shipped.build,
     "asc": asc.build,
     "asc-plus": asc_plus.build,
     "diffuse-uda": diffuse_uda.build,
 }
 
 
-def build_method(config: StudyConfig) -> Method:
+def build_method(config: StudyConfig, *, num_targets: int | None = None) -> Method:
     """Look up the declaration that `config.method` names.
+
+    Args:
+        config: The study.
+        num_targets: Targets that take part, to write out the phases that each of them has for itself; None where only
+            the declaration is wanted.
 
     Raises:
         ConfigError: If no method has that name.
@@ -22,4 +28,5 @@ def build_method(config: StudyConfig) -> Method:
     if config.method not in _BUILDERS:
         msg = f"unknown method {config.method!r}; known: {sorted(_BUILDERS)}"
         raise ConfigError(msg)
-    return _BUILDERS[config.method](config)
+    method = _BUILDERS[config.method](config)
+    return method if num_targets is None else for_targets(method, num_targets)

@@ -7,7 +7,8 @@ Phase by phase:
       pseudo-label            targets: mean softmax of the last global models, argmax, small components removed
       diffuse                 source: (image, label); targets: (image, pseudo-label); average the denoiser
       synthesise              source: its deformed labels in every target's style; targets: theirs in their own
-      refine                  source: real + synthetic pairs; targets: synthetic pairs + consistency; average
+      refine                  for every target: source: real + synthetic pairs in its look; the target: synthetic pairs,
+                              pseudo-labels, consistency; average of the two, a segmenter of that target's own
       evaluate
 """
 
@@ -51,6 +52,7 @@ def _generator_pass(config: StudyConfig, pass_index: int) -> tuple[Phase, ...]:
             tasks={SiteRole.SOURCE: Task.REFINE_SOURCE, SiteRole.TARGET: Task.REFINE_TARGET},
             exchange=Exchange.WEIGHTS,
             num_rounds=config.refine.num_rounds,
+            per_target=config.refine.per_target,
             pass_index=pass_index,
         ),
     )

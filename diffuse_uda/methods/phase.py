@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from diffuse_uda.types import ModelName, SiteRole
@@ -14,6 +14,7 @@ class PhaseName(StrEnum):
 
     WARM_UP = "warm-up"
     ADAPT = "adapt"
+    ADAPT_LOCALLY = "adapt-locally"
     PSEUDO_LABEL = "pseudo-label"
     DIFFUSE = "diffuse"
     SYNTHESISE = "synthesise"
@@ -30,6 +31,8 @@ class Task(StrEnum):
     """Source: supervised steps on its scans and on their appearance-aligned copies."""
     ADAPT_TARGET = "adapt_target"
     """Target: cross-paired consistency with the mean teacher."""
+    ADAPT_LOCALLY = "adapt_locally"
+    """Target, local: adapt the shipped segmenter alone and keep it."""
     PSEUDO_LABEL = "pseudo_label"
     """Target, local: label its training scans with the last global models."""
     DIFFUSE = "diffuse"
@@ -41,7 +44,9 @@ class Task(StrEnum):
     REFINE_TARGET = "refine_target"
     """Target: supervised steps on its synthetic pairs, consistency on its scans."""
     EVALUATE = "evaluate"
-    """Any site with held-out labels: scores of the adapted segmenter. The only task that reads a target's labels."""
+    """Any site with held-out labels: scores of the received segmenter. Only evaluations read a target's labels."""
+    EVALUATE_LOCALLY = "evaluate_locally"
+    """Target with held-out labels: scores of the segmenter it adapted alone."""
 
 
 class Exchange(StrEnum):
@@ -68,12 +73,22 @@ class Phase:
     """For an evaluation: the method whose result this is, as in `results.json`."""
     pass_index: int = 0
     """Which pass over the generator's phases this is (0 before and in the first one)."""
+    per_target: bool = False
+    """Whether every target has rounds of its own with the source, and from then on a model of its own."""
+    partner: int | None = None
+    """Domain of the one target that takes part, once a phase per target has been written out (`for_targets`)."""
 
     @property
     def label(self) -> str:
         """Unique name of this phase within its method, for journals and folders."""
         suffix = f"-{self.row}" if self.row else f"-{self.pass_index + 1}" if self.pass_index else ""
-        return f"{self.name.value}{suffix}"
+        partner = "" if self.partner is None else f"-for-{self.partner}"
+        return f"{self.name.value}{suffix}{partner}"
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the model that this phase trains, in a run's folder."""
+        return self.model.value if self.partner is None else f"{self.model.value}-{self.partner}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +117,27 @@ class Method:
             raise ValueError(msg)
 
 
-def evaluation(row: str, *, pass_index: int = 0) -> Phase:
-    """Scores of the current segmenter at every site that holds labelled test scans, reported as `row`."""
+def for_targets(method: Method, num_targets: int) -> Method:
+    """Write out the phases that every target has for itself, one after the other in the order of the domains."""
+    phases: list[Phase] = []
+    for phase in method.phases:
+        partners = range(1, num_targets + 1) if phase.per_target else ()
+        phases += [replace(phase, partner=partner) for partner in partners] or [phase]
+    return replace(method, phases=tuple(phases))
+
+
+def evaluation(row: str, *, pass_index: int = 0, target_task: Task = Task.EVALUATE) -> Phase:
+    """Scores of the current segmenter at every site that holds labelled test scans, reported as `row`.
+
+    Args:
+        row: Name of the row in `results.json`.
+        pass_index: Which pass over the generator's phases it follows.
+        target_task: What a target scores: what it receives, or what it adapted alone.
+    """
     return Phase(
         name=PhaseName.EVALUATE,
         model=ModelName.SEGMENTER,
-        tasks={SiteRole.SOURCE: Task.EVALUATE, SiteRole.TARGET: Task.EVALUATE},
+        tasks={SiteRole.SOURCE: Task.EVALUATE, SiteRole.TARGET: target_task},
         exchange=Exchange.NOTHING,
         num_rounds=1,
         row=row,

@@ -19,5 +19,6 @@ def warm_up(config: StudyConfig) -> Phase:
 
 
 def build(config: StudyConfig) -> Method:
-    """Declare source-only."""
-    return Method(name="source-only", phases=(warm_up(config), evaluation("source-only")))
+    """Declare source-only; with random looks in the warm-up it is the strongest thing one site can do alone."""
+    row = "source-only-random-conv" if config.warm_up.random_look_share > 0 else "source-only"
+    return Method(name="source-only", phases=(warm_up(config), evaluation(row)))

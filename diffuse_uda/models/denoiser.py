@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from diffuse_uda.algorithms.domain_contrast import NUM_QUANTILES, ClassAppearance
 from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
 
@@ -25,6 +26,9 @@ def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) ->
 class ClassTable(nn.Module):
     """One clean intensity for every domain and class: the image a label map alone would explain.
 
+    Beside it stand the spread of every class and the histogram of what is unlabelled, which the network does not use:
+    with them a labelled scan can be shown in a domain's contrast without any network (`in_domain_contrast`).
+
     With it the network has to learn only what differs from the mean of a class (texture, partial volume, bias field,
     what is not labelled). Without it a small network needs thousands of steps before its images follow the label map.
 
@@ -36,11 +40,25 @@ class ClassTable(nn.Module):
         """Start at zero, the middle of the intensities [-1, 1]."""
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
+        self.spreads = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
+        self.background = nn.Parameter(torch.zeros(num_domains, NUM_QUANTILES), requires_grad=False)
 
     @torch.no_grad()
-    def set_intensities(self, domain: int, clean: Float[Tensor, " klass"]) -> None:
-        """Put a site's own mean clean intensities, in [-1, 1], into its row: the best row for a silent network."""
-        self.rows[domain] = clean.to(self.rows)
+    def describe(self, domain: int, appearance: ClassAppearance) -> None:
+        """Put what a site's own classes look like into its row; the means are the best row for a silent network."""
+        self.rows[domain] = (appearance.means * 2 - 1).to(self.rows)
+        self.spreads[domain] = (appearance.spreads * 2).to(self.spreads)
+        self.background[domain] = (appearance.background * 2 - 1).to(self.background)
+
+    @torch.no_grad()
+    def appearance(self, domains: Sequence[int]) -> ClassAppearance:
+        """What is known of the classes of some domains, in intensities of [0, 1]."""
+        chosen = list(domains)
+        return ClassAppearance(
+            means=(self.rows[chosen] + 1) / 2,
+            spreads=self.spreads[chosen] / 2,
+            background=(self.background[chosen] + 1) / 2,
+        )
 
     def forward(
         self, condition: Float[Tensor, "batch klass i j k"], domains: Int[Tensor, " batch"]

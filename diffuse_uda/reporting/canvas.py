@@ -71,6 +71,18 @@ def _palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return palette
 
 
+def chart_png_bytes(figure: Figure, *, dpi: int = 140) -> bytes:
+    """Draw a chart as a PNG with a palette: by how often a colour occurs, so that flat areas keep theirs exactly."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    content = io.BytesIO()
+    small = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
 def svg_bytes(figure: Figure) -> bytes:
     """Draw a figure as SVG: letters as shapes, no date, no random names, so that equal figures are equal bytes."""
     content = io.BytesIO()

@@ -9,13 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from diffuse_uda.reporting.axes import GRID, INK, dress_axes
 from diffuse_uda.reporting.canvas import light_figure, plain_text, svg_bytes
 from diffuse_uda.reporting.history_view import Curve
 from diffuse_uda.reporting.palette import SITE_COLOURS, SITE_MARKERS, row_colour, row_marker
 from diffuse_uda.reporting.rows import row_name
 
-_INK = "#1F2933"
-_GRID = "#D5DBE3"
 _MOST_COLUMNS = 4
 
 
@@ -46,12 +45,12 @@ def render_curves(curves: Mapping[str, Mapping[str, Curve]], site_ids: Sequence[
     for axes, (phase, by_site) in zip(grid, curves.items(), strict=False):
         for site_id, curve in by_site.items():
             handles[site_id] = _draw_curve(axes, curve, place=places[site_id])
-        _dress(axes, title=phase)
-        axes.set_xlabel("round", color=_INK, fontsize=8)
+        dress_axes(axes, title=phase)
+        axes.set_xlabel("round", color=INK, fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
-    grid[0].set_ylabel("loss", color=_INK, fontsize=8)
+    grid[0].set_ylabel("loss", color=INK, fontsize=8)
     shown = sorted(handles, key=lambda site_id: places[site_id])
     figure.legend(
         [handles[site_id] for site_id in shown],
@@ -81,15 +80,6 @@ def _draw_curve(axes: Axes, curve: Curve, *, place: int) -> Line2D:
     return line
 
 
-def _dress(axes: Axes, *, title: str) -> None:
-    axes.set_title(title, fontsize=9, color=_INK, loc="left", weight="bold")
-    axes.grid(visible=True, color=_GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=_INK, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-
-
 def render_dice_chart(targets: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: Sequence[str]) -> bytes:
     """Draw the mean Dice of every method at every target as dots on a line: floor, methods, ceiling.
 
@@ -117,13 +107,13 @@ def render_dice_chart(targets: Mapping[str, Mapping[str, Mapping[str, Any]]], ro
     for place, table in enumerate(scored.values()):
         for line, row in enumerate(row for row in rows if row in table):
             _draw_dot(axes, table[row], row, height=place - 0.4 + step * (line + 0.5))
-    _dress(axes, title="Dice at every target (large: mean, small: single scans)")
+    dress_axes(axes, title="Dice at every target (large: mean, small: single scans)")
     axes.set_yticks(range(len(scored)), [plain_text(site_id) for site_id in scored])
     axes.set_ylim(len(scored) - 0.5, -0.5)
     axes.set_xlim(0.0, 1.0)
     axes.grid(visible=False, axis="y")
     for border in range(1, len(scored)):
-        axes.axhline(border - 0.5, color=_GRID, linewidth=0.7)
+        axes.axhline(border - 0.5, color=GRID, linewidth=0.7)
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffuse_uda.reporting.rows import CEILING, FLOOR
+from diffuse_uda.reporting.rows import CEILING, FLOOR, base_row, federated_row
 
 STRUCTURE_COLOURS = (
     "#E69F00",
@@ -23,8 +23,26 @@ STRUCTURE_COLOURS = (
 SITE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255")
 SITE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-_ROW_COLOURS = {FLOOR: "#6B7280", "asc": "#56B4E9", "asc-plus": "#0072B2", "diffuse-uda": "#D55E00", CEILING: "#000000"}
-_ROW_MARKERS = {FLOOR: "o", "asc": "v", "asc-plus": "s", "diffuse-uda": "D", CEILING: "|"}
+_ROW_COLOURS = {
+    FLOOR: "#6B7280",
+    "source-only-random-conv": "#999933",
+    "shipped-and-adapted": "#009E73",
+    "asc": "#56B4E9",
+    "asc-plus": "#0072B2",
+    "diffuse-uda-pass-1": "#E69F00",
+    "diffuse-uda": "#D55E00",
+    CEILING: "#000000",
+}
+_ROW_MARKERS = {
+    FLOOR: "o",
+    "source-only-random-conv": "p",
+    "shipped-and-adapted": "^",
+    "asc": "v",
+    "asc-plus": "s",
+    "diffuse-uda-pass-1": "d",
+    "diffuse-uda": "D",
+    CEILING: "|",
+}
 
 
 def structure_colour(label: int) -> str:
@@ -33,10 +51,13 @@ def structure_colour(label: int) -> str:
 
 
 def row_colour(row: str) -> str:
-    """Choose the colour of a method row; rows without one of their own share a purple."""
-    return _ROW_COLOURS.get(row, "#882255")
+    """Choose the colour of a method row; rows without one of their own share a purple.
+
+    A centralised reference and an ablation have the colour of their method.
+    """
+    return _ROW_COLOURS.get(federated_row(base_row(row)), "#882255")
 
 
 def row_marker(row: str) -> str:
     """Choose the marker of a method row, so that no chart relies on colour alone."""
-    return _ROW_MARKERS.get(row, "P")
+    return _ROW_MARKERS.get(federated_row(base_row(row)), "P")

@@ -70,10 +70,10 @@ def build_results(
             for site in ordered
         },
         "rows": rows,
-        "summary": {row: _summary([table[row] for table in targets.values() if row in table]) for row in rows},
+        "summary": {row: summary_of([table[row] for table in targets.values() if row in table]) for row in rows},
         "targets": targets,
         "source": source,
-        "gaps": {site_id: _gap_entry(gap) for site_id, gap in gaps.items()},
+        "gaps": {site_id: gap_entry(gap) for site_id, gap in gaps.items()},
         "exchange": dict(exchange),
         "measured": dict(measured),
     }
@@ -83,7 +83,8 @@ def _table(site: SiteScores, rows: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {row: summarise_row(site.rows[row]) for row in rows if row in site.rows}
 
 
-def _summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Condense one row's lines of all targets; targets weigh alike."""
     shares = [line["gap_closed"] for line in lines]
     dice = [line["dice"] for line in lines if line["dice"] is not None]
     return {
@@ -97,7 +98,8 @@ def _summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _gap_entry(gap: Gap) -> dict[str, Any]:
+def gap_entry(gap: Gap) -> dict[str, Any]:
+    """Spell a gap for a file."""
     defined = gap.floor is not None and gap.ceiling is not None
     return {
         "dice": rounded(gap.ceiling - gap.floor) if defined else None,  # type: ignore[operator]

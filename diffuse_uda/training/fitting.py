@@ -14,6 +14,7 @@ from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.training.schedule import RoundPlan
 
 CLIP_NORM = 1.0
+WEIGHT_DECAY = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ def fit(
     *,
     optimizer_state: dict[str, object] | None = None,
     betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 1e-4,
+    weight_decay: float = WEIGHT_DECAY,
     after_step: Callable[[int], None] | None = None,
 ) -> FitResult:
     """Take the steps of one round.

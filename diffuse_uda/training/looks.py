@@ -19,10 +19,31 @@ from diffuse_uda.algorithms.appearance import (
     style_block,
 )
 from diffuse_uda.algorithms.class_contrast import random_class_contrast
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance, in_domain_contrast
 from diffuse_uda.algorithms.randomisation import random_amplitude, random_contrast_curve, random_convolution
+from diffuse_uda.algorithms.scanner_effects import (
+    PER_SAMPLE,
+    random_bias_field,
+    random_field_of_view,
+    random_noise,
+    window_to_foreground,
+)
 
 AMPLITUDE_STRENGTH = 0.3
 """Standard deviation of the logarithm of random amplitudes: about +/- 30 %."""
+
+CURVE_SHARE = 0.4
+"""Share of the random looks that a curve of intensities makes; the others draw every structure's mean."""
+CONVOLUTION_SHARE = 0.4
+FIELD_OF_VIEW_SHARE = 0.4
+SCANNER_SHARE = 0.7
+"""Share of the random looks with coil shading, and with noise."""
+LARGEST_BIAS = 0.5
+"""Standard deviation of the logarithm of the shading."""
+LARGEST_NOISE = 0.12
+"""Standard deviation in intensities of [0, 1]."""
+RENDERED_BIAS = 0.3
+RENDERED_NOISE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +65,54 @@ def randomised(
 ) -> Float[Tensor, "batch 1 i j k"]:
     """A look nobody has: needs nothing from any other site (the style provider `none`).
 
-    Every sample gets a random contrast curve or, as often, a random contrast between its structures; half of them a
-    random convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to
-    edges. A share of the samples stays as it is, so that the source's own look is not forgotten.
+    Every sample gets a random contrast between its structures or, less often, a random contrast curve; some a random
+    convolution as well. Mostly 1^3 kernels: on a grid of millimetres a 3^3 kernel turns thin structures to edges. Then
+    comes what any scanner and its pipeline may do. A share of the samples stays as it is, so that the source's own
+    look is not forgotten.
     """
-    draws = torch.rand(3, volumes.shape[0], generator=generator).view(3, -1, 1, 1, 1, 1).to(volumes.device)
-    curves = random_contrast_curve(volumes, generator, monotone_probability=0.75)
+    draws = torch.rand(3, volumes.shape[0], generator=generator).view(3, *PER_SAMPLE).to(volumes.device)
+    curves = random_contrast_curve(volumes, generator, monotone_probability=0.6)
     by_class = random_class_contrast(volumes, label_map, generator, num_classes=num_classes)
-    contrasted = torch.where(draws[0] < 0.5, curves, by_class)
+    contrasted = torch.where(draws[0] < CURVE_SHARE, curves, by_class)
     convolved = random_convolution(contrasted, generator, alpha_range=(0.0, 0.7), kernel_sizes=(1, 1, 1, 3))
-    changed = torch.where(draws[1] < 0.5, contrasted, convolved)
-    return torch.where(draws[2] < plain_share, volumes, changed)
+    changed = torch.where(draws[1] < CONVOLUTION_SHARE, convolved, contrasted)
+    return torch.where(draws[2] < plain_share, volumes, _scanned(changed, volumes > 0, label_map, generator))
+
+
+def in_known_contrast(
+    volumes: Float[Tensor, "batch 1 i j k"],
+    label_map: Int[Tensor, "batch 1 i j k"],
+    known: ClassAppearance,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch 1 i j k"]:
+    """Labelled scans in the contrast that the generator's class table holds of other domains, as if scanned there.
+
+    Args:
+        volumes: Intensities in [0, 1].
+        label_map: Exact labels.
+        known: Rows of the class table; every sample draws one of them.
+        generator: CPU generator.
+    """
+    changed = in_domain_contrast(volumes, label_map, known, generator)
+    return _scanned(changed, volumes > 0, label_map, generator)
+
+
+def rescanned(volumes: Float[Tensor, "batch 1 i j k"], generator: torch.Generator) -> Float[Tensor, "batch 1 i j k"]:
+    """Rendered images with shading and noise: a generator that predicts clean images leaves both out."""
+    shaded = random_bias_field(volumes, generator, largest_strength=RENDERED_BIAS)
+    return _kept_in_range(random_noise(shaded, generator, largest_std=RENDERED_NOISE), volumes)
+
+
+def _scanned(
+    changed: Tensor, body: Tensor, label_map: Int[Tensor, "batch 1 i j k"], generator: torch.Generator
+) -> Tensor:
+    """What any scanner and its pipeline may do: a smaller field of view, shading, the normalisation's window, noise."""
+    draws = torch.rand(2, changed.shape[0], generator=generator).view(2, *PER_SAMPLE).to(changed.device)
+    seen = random_field_of_view(label_map, body, generator, probability=FIELD_OF_VIEW_SHARE)
+    shaded = random_bias_field(changed, generator, largest_strength=LARGEST_BIAS)
+    windowed = window_to_foreground(torch.where(draws[0] < SCANNER_SHARE, shaded, changed), seen)
+    noisy = random_noise(windowed, generator, largest_std=LARGEST_NOISE)
+    return torch.where(draws[1] < SCANNER_SHARE, noisy, windowed).clamp(0.0, 1.0) * seen
 
 
 def perturbed(

@@ -24,6 +24,24 @@ def _run(
         return run_federation(federation, Console(file=log))
 
 
+SEGMENTERS = ("segmenter", "segmenters/target-flair", "segmenters/target-t2w")
+
+
+def _weights(run: Path) -> dict[str, list[float]]:
+    """Every segmenter of a run, as numbers that can be compared."""
+    return {
+        f"{segmenter} {name}": tensor.flatten().tolist()
+        for segmenter in SEGMENTERS
+        for name, tensor in load_checkpoint(run / segmenter)[0].items()
+    }
+
+
+def test_every_target_ends_with_a_segmenter_of_its_own(finished: Path) -> None:
+    common, flair, t2w = (load_checkpoint(finished / segmenter)[0] for segmenter in SEGMENTERS)
+    for one, other in ((common, flair), (common, t2w), (flair, t2w)):
+        assert any(not one[name].equal(other[name]) for name in one)
+
+
 @pytest.fixture(scope="module")
 def finished(
     tmp_path_factory: pytest.TempPathFactory, tiny_cohort: list[Path], tiny_config: dict[str, bool | int | float | str]
@@ -34,7 +52,8 @@ def finished(
 
 
 def test_a_run_leaves_everything_a_user_is_promised(finished: Path) -> None:
-    promised = ["study.json", "history.jsonl", "results.json", "report.html", "picture.png", "segmenter/manifest.json"]
+    promised = ["study.json", "history.jsonl", "results.json", "report.html", "picture.png"]
+    promised += [f"{segmenter}/manifest.json" for segmenter in SEGMENTERS]
     assert [name for name in promised if not (finished / name).is_file()] == []
     assert len(list(finished.glob("synthetic/*/synthetic*_0000.nii.gz"))) == 6  # three label maps in two looks
 
@@ -54,15 +73,14 @@ def test_equal_seeds_give_equal_results_and_weights(
     _run(again, tiny_cohort, tiny_config)
     first, second = (json.loads((folder / "results.json").read_text()) for folder in (finished, again))
     assert stable_part(first) == stable_part(second)
-    one, other = (load_checkpoint(folder / "segmenter")[0] for folder in (finished, again))
-    assert all(one[name].equal(other[name]) for name in one)
+    assert _weights(finished) == _weights(again)
 
 
 def test_the_adapted_model_segments_a_scan_on_its_own_grid(
     finished: Path, tmp_path: Path, tiny_cohort: list[Path]
 ) -> None:
     scan = min((tiny_cohort[1] / "imagesTs").iterdir())
-    written = predict_scan(load_segmenter(finished / "segmenter"), scan, tmp_path)
+    written = predict_scan(load_segmenter(finished / "segmenters" / "target-flair"), scan, tmp_path)
     prediction, image = load_volume(written), load_volume(scan)
     assert prediction.shape == image.shape
     assert (prediction.affine_mm == image.affine_mm).all()
@@ -81,5 +99,4 @@ def test_no_target_label_has_any_influence_on_the_model(
         shutil.rmtree(target / "oracle")
         shutil.rmtree(target / "labelsTs")
     _run(tmp_path / "run", blind, tiny_config)
-    one, other = (load_checkpoint(folder / "segmenter")[0] for folder in (finished, tmp_path / "run"))
-    assert all(one[name].equal(other[name]) for name in one)
+    assert _weights(finished) == _weights(tmp_path / "run")

@@ -4,23 +4,27 @@ import dataclasses
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from client import workplace
+from client import segmentation_losses, segmentation_tasks, workplace
 from client.cases import training_cases
-from client.generation_tasks import typical_intensities
+from client.generation_tasks import appearance_of
 from client.site import Site, open_site
 from client.site_state import SiteState
 from client.tasks import introduce, run_task
+from client.workplace import Workplace
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import InputError
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.models import initial_weights
-from diffuse_uda.training.batches import Example
+from diffuse_uda.training.batches import Batch, Example
 from diffuse_uda.types import ModelName, Scalar, StateDict
 from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
 from simulations.phantom.cohort import write_cohort
@@ -139,7 +143,7 @@ def test_pseudo_labels_diffusion_synthesis_and_refinement_follow_each_other_at_a
     denoiser = _first(config, ModelName.DENOISER)
     trained = run_task(target, config, _order(Task.DIFFUSE, phase="diffuse"), denoiser).weights
     assert trained is not None
-    row = typical_intensities(labelled, 7) * 2 - 1
+    row = appearance_of(labelled, 7).means * 2 - 1
     torch.testing.assert_close(trained["class_table.rows"][1], row)
     assert trained["class_table.rows"][0].equal(denoiser["class_table.rows"][0])
     assert run_task(target, config, _order(Task.SYNTHESISE, phase="synthesise"), trained).num_examples == 2
@@ -205,11 +209,66 @@ def test_a_batch_that_does_not_fit_a_gpu_is_made_smaller_and_said(
     assert "1 instead of 2" in caplog.text
 
 
-def test_typical_intensities_forgive_wrong_voxels_and_fill_in_missing_classes() -> None:
+def test_the_teacher_s_decay_counts_the_steps_of_the_phase(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Counted anew in every round it would start at 0, which makes the teacher a copy of the student.
+    counted: list[int] = []
+
+    def decay(step: int, _largest: float) -> float:
+        counted.append(step)
+        return 0.5
+
+    monkeypatch.setattr(segmentation_tasks, "ema_decay", decay)
+    config = _config({"adapt.num-local-steps": 2, "adapt.target-step-fraction": 1.0})
+    for server_round in (1, 2):
+        run_task(target, config, _order(Task.ADAPT_TARGET, server_round=server_round), _first(config))
+    assert counted == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("partner", "domains", "grey"), [(None, {1, 2}, {0.3, 0.6}), (2, {2}, {0.6})])
+def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_works_for(
+    source: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    partner: int | None,
+    domains: set[int],
+    grey: set[float],
+) -> None:
+    config = _config({"refine.class-contrast-share": 1.0})
+    order = replace(_order(Task.REFINE_SOURCE, phase="refine"), partner=partner, domains=("source", "a", "b"))
+    state = SiteState(source.workspace / "state")
+    volume = torch.full((1, *config.grid.patch_size), 0.5)
+    label_map = torch.ones(1, *config.grid.patch_size, dtype=torch.uint8)
+    state.save_examples("synthetic", [Example(image=volume, label_map=label_map, domain=domain) for domain in (1, 2)])
+    known = {
+        "means": torch.tensor([[0.3] * 7, [0.6] * 7]),
+        "spreads": torch.zeros(2, 7),
+        "background": torch.ones(2, 3),
+    }
+    state.save_tensors("appearance", known)
+    seen: dict[str, set[Any]] = {"domains": set(), "grey": set()}
+    labelled_batch, in_known_contrast = segmentation_losses.labelled_batch, segmentation_losses.in_known_contrast
+
+    def batch_of(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+        seen["domains"] |= {example.domain for example in examples} - {0}
+        return labelled_batch(work, examples, size, draw)
+
+    def contrast(
+        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
+    ) -> torch.Tensor:
+        seen["grey"] |= {round(float(row[0]), 3) for row in known.means}
+        return in_known_contrast(images, label_map, known, draw)
+
+    monkeypatch.setattr(segmentation_losses, "labelled_batch", batch_of)
+    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
+    run_task(source, config, order, _first(config))
+    assert seen == {"domains": domains, "grey": grey}
+
+
+def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
     image = torch.tensor([0.0, 0.2, 0.2, 0.9, 0.6, 0.6]).view(1, 6, 1, 1)
     label_map = torch.tensor([0, 1, 1, 1, 2, 2], dtype=torch.uint8).view(1, 6, 1, 1)
-    example = Example(image=image, label_map=label_map)
-    assert typical_intensities([example], 4).tolist() == pytest.approx([0.0, 0.2, 0.6, 0.6])
+    weight = torch.tensor([1.0, 1.0, 1.0, 0.4, 1.0, 1.0]).view(1, 6, 1, 1)
+    example = Example(image=image, label_map=label_map, voxel_weight=weight)
+    assert appearance_of([example], 3).means.tolist() == pytest.approx([0.0, 0.2, 0.6])
 
 
 def test_a_target_never_reads_training_labels_even_if_they_lie_in_its_folder(
@@ -233,3 +292,26 @@ def test_a_new_run_forgets_the_teacher_and_models_of_an_earlier_one_but_not_prep
     assert state.recent_globals() == []
     assert state.load_optimizer("adapt") is None
     assert len(list(state.folder.glob("cases-train-*"))) == 1
+
+
+def test_random_looks_change_the_warm_up_and_a_share_of_zero_draws_nothing_for_them(
+    cohort: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_shares = []
+
+    def randomised(volumes: torch.Tensor, *_: object, plain_share: float, num_classes: int) -> torch.Tensor:
+        plain_shares.append(plain_share)
+        assert num_classes == 7
+        return 1.0 - volumes
+
+    monkeypatch.setattr(segmentation_losses, "randomised", randomised)
+    weights = []
+    for share in (0.0, 0.75):
+        config = _config({"warm-up.random-look-share": share})
+        site = _site(cohort[0], "source", tmp_path / str(share))
+        weights.append(run_task(site, config, _order(Task.WARM_UP, phase="warm-up"), _first(config)).weights)
+    assert plain_shares == [0.25, 0.25]  # two steps
+    plain, random = weights
+    assert plain is not None
+    assert random is not None
+    assert any(not plain[name].equal(random[name]) for name in plain)

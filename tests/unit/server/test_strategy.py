@@ -14,7 +14,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from diffuse_uda.config import AdaptConfig, DiffuseConfig, FederationConfig, FitConfig, StudyConfig
+from diffuse_uda.config import AdaptConfig, DiffuseConfig, FederationConfig, StudyConfig, WarmUpConfig
 from diffuse_uda.errors import QuorumError
 from diffuse_uda.exchange.flower import ErrorCode, decode_order, encode_reply, error_reply
 from diffuse_uda.exchange.orders import SiteReply, WorkOrder
@@ -33,7 +33,7 @@ SITES = (SOURCE, TARGET_A, TARGET_B)
 NODE_IDS = {card.site_id: FIRST_NODE_ID + index for index, card in enumerate(SITES)}
 CONFIG = StudyConfig(
     num_passes=1,
-    warm_up=FitConfig(num_rounds=1),
+    warm_up=WarmUpConfig(num_rounds=1),
     adapt=AdaptConfig(num_rounds=2, source_weight=0.5),
     diffuse=DiffuseConfig(num_rounds=2, source_weight=0.5, server_ema_decay=0.75),
     federation=FederationConfig(round_timeout_s=10.0),
@@ -298,3 +298,36 @@ def test_every_domain_keeps_the_row_its_own_site_trained_and_an_absent_site_keep
     # Averaged, the source's row would be 100.5 (share 1/2); it belongs to the source alone, so it is 101.
     rows = run.federation.models[ModelName.DENOISER]["class_table.rows"]
     assert rows.tolist() == [[101.0, 101.0], [110.0, 110.0], [100.0, 100.0], [100.0, 100.0]]
+
+
+def test_a_phase_for_one_target_gives_it_a_model_of_its_own_and_leaves_the_common_one(tmp_path: Path) -> None:
+    received: dict[tuple[str, str], float] = {}
+
+    def watch(site_id: str, order: WorkOrder, weights: StateDict, message: Message) -> Answer:
+        received[order.phase, site_id] = weights["scale"].item()
+        if order.task in {Task.EVALUATE, Task.PSEUDO_LABEL}:
+            return SiteReply(num_examples=1)
+        return train(site_id, order, weights, message)
+
+    run, phases = Run(watch, tmp_path), {phase.label: phase for phase in build_method(CONFIG, num_targets=2).phases}
+    with run.grid:
+        for label, server_round in (("refine-for-1", 1), ("refine-for-1", 2), ("evaluate-diffuse-uda", 1)):
+            record = run.federation.run_step(Step(phase=phases[label], server_round=server_round))
+    # Source and target-a share the average in halves: (1 + 10) / 2 a round. Nobody else took part.
+    assert run.weight == 0.0
+    assert {domain: own["scale"].item() for domain, own in run.federation.own.items()} == {1: 11.0}
+    assert received["refine-for-1", "source"] == received["refine-for-1", "target-a"] == 5.5
+    assert ("refine-for-1", "target-b") not in received
+    # The target is evaluated with its own model, the other one still with the common one.
+    assert received["evaluate-diffuse-uda", "target-a"] == 11.0
+    assert received["evaluate-diffuse-uda", "target-b"] == 0.0
+    assert record.phase == "evaluate-diffuse-uda"
+
+
+def test_a_failed_round_for_one_target_leaves_the_common_model_alone(tmp_path: Path) -> None:
+    run = Run(_at("source", _raise), tmp_path)
+    phase = next(phase for phase in build_method(CONFIG, num_targets=2).phases if phase.partner == 1)
+    with run.grid, pytest.raises(QuorumError):
+        run.federation.run_step(Step(phase=phase, server_round=1))
+    assert run.weight == 0.0
+    assert run.federation.own == {}

@@ -12,9 +12,9 @@ from diffuse_uda.config import (
     DenoiserConfig,
     DiffuseConfig,
     FederationConfig,
-    FitConfig,
     RefineConfig,
     StudyConfig,
+    WarmUpConfig,
 )
 from diffuse_uda.errors import ConfigError, QuorumError
 from diffuse_uda.methods import build_method
@@ -33,7 +33,7 @@ from tests.fake_federation import SOURCE, TARGET_A, TARGET_B
 
 CONFIG = StudyConfig(
     num_passes=1,
-    warm_up=FitConfig(num_rounds=1),
+    warm_up=WarmUpConfig(num_rounds=1),
     adapt=AdaptConfig(num_rounds=2),
     diffuse=DiffuseConfig(num_rounds=0),
     refine=RefineConfig(num_rounds=1),
@@ -59,6 +59,14 @@ def test_every_round_of_every_phase_comes_in_order_and_a_phase_of_no_rounds_is_p
         ("refine", 1, True),
         ("evaluate-diffuse-uda", 1, True),
     ]
+
+
+def test_a_study_goes_on_after_a_phase_it_has() -> None:
+    labels = [step.phase.label for step in steps(METHOD, after="evaluate-asc-plus")]
+    assert labels == ["pseudo-label", "synthesise", "refine", "evaluate-diffuse-uda"]
+    assert list(steps(METHOD, after="evaluate-diffuse-uda")) == []
+    with pytest.raises(ConfigError, match=r"has no phase 'refine-2' to start after; it has \['warm-up'"):
+        list(steps(METHOD, after="refine-2"))
 
 
 def test_the_source_is_first_and_targets_follow_by_name_whoever_joined_first() -> None:
@@ -168,3 +176,12 @@ def test_every_phase_that_exchanges_weights_has_a_budget() -> None:
     assert fit_config(CONFIG, _step(PhaseName.REFINE).phase) is CONFIG.refine
     with pytest.raises(ConfigError, match="no budget"):
         fit_config(CONFIG, _step(PhaseName.EVALUATE).phase)
+
+
+def test_a_phase_for_one_target_asks_the_source_and_that_one_and_says_so_in_the_order() -> None:
+    method = build_method(CONFIG, num_targets=2)
+    second = next(phase for phase in method.phases if phase.label == "refine-for-2")
+    assert assignments(second, SITES) == {"source": Task.REFINE_SOURCE, "target-b": Task.REFINE_TARGET}
+    order = work_order(Step(phase=second, server_round=1), Task.REFINE_SOURCE, SITES)
+    assert (order.phase, order.partner, order.num_participants) == ("refine-for-2", 2, 2)
+    assert work_order(_step(PhaseName.ADAPT), Task.ADAPT_SOURCE, SITES).partner is None

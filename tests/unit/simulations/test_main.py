@@ -10,8 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from diffuse_uda.types import Scalar
-from simulations.__main__ import app, parse_override, print_table
+from simulations.__main__ import app, parse_override, parse_part, parse_seeds, print_table
 from simulations.federation import Federation
+from simulations.study.command import Wanted
+from simulations.study.plan import Study
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,43 @@ def test_an_override_has_the_type_it_looks_like(item: str, value: object) -> Non
 def test_an_override_without_a_value_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="KEY=VALUE"):
         parse_override("adapt.num-rounds")
+
+
+def test_seeds_are_different_whole_numbers() -> None:
+    assert parse_seeds("0,1,2") == (0, 1, 2)
+    for wrong in ("", "0,", "0,0", "-1", "1.5"):
+        with pytest.raises(typer.BadParameter, match="different whole numbers"):
+            parse_seeds(wrong)
+
+
+def test_a_part_is_a_known_one() -> None:
+    assert parse_part("test") == "test"
+    with pytest.raises(typer.BadParameter, match="wanted one of development, test, all"):
+        parse_part("training")
+
+
+@pytest.mark.parametrize(("num_failed", "code"), [(0, 0), (1, 1)])
+def test_study_hands_over_what_was_asked_for(
+    num_failed: int, code: int, small_cohort: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Study, Wanted, Path]] = []
+
+    def pretend(study: Study, wanted: Wanted, results_dir: Path, _console: Console) -> list[int]:
+        seen.append((study, wanted, results_dir))
+        return [0] * num_failed
+
+    monkeypatch.setattr("simulations.__main__.carry_out_study", pretend)
+    options = ["--target", "target-t2w", "--seeds", "3,4", "--rows", "asc,asc-plus", "--redo", "asc", "--part", "test"]
+    places = ["--data", str(small_cohort[0].parent), "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["study", "mine", *places, *options, "--set", "adapt.num-rounds=2"])
+    assert result.exit_code == code, result.output
+    ((study, wanted, results_dir),) = seen
+    assert [centre.site_id for centre in study.centres] == ["source-t1w", "target-t2w"]
+    assert (study.seeds, study.part, study.out) == ((3, 4), "test", tmp_path / "mine")
+    assert (study.config.num_passes, study.config.adapt.num_rounds) == (2, 2)
+    assert (wanted.rows, wanted.redo, wanted.with_ablations) == (["asc", "asc-plus"], ["asc"], False)
+    assert wanted.workers >= 1
+    assert results_dir == Path("results/mine")
 
 
 def test_the_table_shows_percent_and_millimetres_and_says_when_there_is_nothing() -> None:

@@ -2,7 +2,12 @@
 
 import torch
 
-from diffuse_uda.algorithms.class_contrast import EDGE_SIGMA_VOXELS, GAIN_RANGE, MEAN_RANGE, random_class_contrast
+from diffuse_uda.algorithms.class_contrast import (
+    EDGE_SIGMA_VOXELS,
+    GAIN_RANGE,
+    MEAN_RANGE,
+    random_class_contrast,
+)
 
 
 def _two_halves() -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,6 +54,12 @@ def test_an_order_comes_back_with_its_weights() -> None:
     assert _equal(weights, WEIGHTS)
 
 
+@pytest.mark.parametrize("partner", [None, 1, 7])
+def test_an_order_says_which_target_it_is_for(partner: int | None) -> None:
+    content = encode_order(replace(ORDER, partner=partner), encode_weights(WEIGHTS))
+    assert decode_order(content)[0].partner == partner
+
+
 def test_reading_takes_the_buffers_out_so_that_no_model_is_held_twice() -> None:
     content = _order_content()
     before = num_bytes(content)

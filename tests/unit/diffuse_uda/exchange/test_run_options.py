@@ -24,10 +24,13 @@ def test_options_are_split_off_before_the_study_is_read() -> None:
             "run-dir": "elsewhere",
             "simulation.sites-file": "sites.json",
             "simulation.prepare-sites": "a.b:c",
+            "start-from": "kept",
         }
     )
     assert config.method == "asc"
-    assert options == RunOptions(run_dir=Path("elsewhere"), sites_file=Path("sites.json"), prepare_sites="a.b:c")
+    assert options == RunOptions(
+        run_dir=Path("elsewhere"), sites_file=Path("sites.json"), prepare_sites="a.b:c", start_from=Path("kept")
+    )
 
 
 def test_an_empty_text_leaves_a_key_to_the_preset() -> None:

@@ -10,11 +10,12 @@ from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Exchange, Method, PhaseName, Task, evaluation
 from diffuse_uda.types import ModelName, Scalar, SiteRole
 
-METHODS = ["source-only", "asc", "asc-plus", "diffuse-uda"]
+METHODS = ["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda"]
 
 
 def built(method: str, **flat: Scalar) -> Method:
-    return build_method(StudyConfig.from_flat({"method": method, **flat}))
+    """A method after a plain warm-up, whatever the preset says about it."""
+    return build_method(StudyConfig.from_flat({"method": method, "warm-up.random-look-share": 0.0, **flat}))
 
 
 def labels(method: Method) -> list[str]:
@@ -23,6 +24,28 @@ def labels(method: Method) -> list[str]:
 
 def test_source_only_is_a_warm_up_and_its_evaluation() -> None:
     assert labels(built("source-only")) == ["warm-up", "evaluate-source-only"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_random_looks_in_the_warm_up_give_its_row_another_name(name: str) -> None:
+    assert labels(built(name))[1] == "evaluate-source-only"
+    assert labels(built(name, **{"warm-up.random-look-share": 0.1}))[1] == "evaluate-source-only-random-conv"
+
+
+def test_shipped_and_adapted_ships_once_and_every_target_scores_its_own_model() -> None:
+    *_, adapt, scored = built("shipped-and-adapted").phases
+    assert labels(built("shipped-and-adapted")) == [
+        "warm-up",
+        "evaluate-source-only",
+        "adapt-locally",
+        "evaluate-shipped-and-adapted",
+    ]
+    assert (adapt.tasks, adapt.exchange, adapt.num_rounds) == (
+        {SiteRole.TARGET: Task.ADAPT_LOCALLY},
+        Exchange.NOTHING,
+        1,
+    )
+    assert scored.tasks == {SiteRole.SOURCE: Task.EVALUATE, SiteRole.TARGET: Task.EVALUATE_LOCALLY}
 
 
 @pytest.mark.parametrize("name", ["asc", "asc-plus"])
@@ -121,3 +144,21 @@ def test_a_method_that_is_not_declared_is_refused_with_the_known_ones() -> None:
     study = StudyConfig().model_copy(update={"method": "magic"})
     with pytest.raises(ConfigError, match=r"unknown method 'magic'; known: .*'asc'"):
         build_method(study)
+
+
+def test_a_phase_per_target_is_written_out_in_the_order_of_the_domains() -> None:
+    config = StudyConfig(num_passes=2)
+    refinements = [phase for phase in build_method(config, num_targets=2).phases if phase.name is PhaseName.REFINE]
+    assert [(phase.label, phase.checkpoint) for phase in refinements] == [
+        ("refine-for-1", "segmenter-1"),
+        ("refine-for-2", "segmenter-2"),
+        ("refine-2-for-1", "segmenter-1"),
+        ("refine-2-for-2", "segmenter-2"),
+    ]
+    declared = [phase.label for phase in build_method(config).phases if phase.name is PhaseName.REFINE]
+    assert declared == ["refine", "refine-2"]
+
+
+def test_one_segmenter_for_all_targets_is_a_choice() -> None:
+    config = StudyConfig.from_flat({"refine.per-target": False})
+    assert build_method(config, num_targets=3) == build_method(config)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffuse_uda.algorithms.domain_contrast import NUM_QUANTILES, ClassAppearance
 from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.denoiser import ClassTable, Denoiser, label_channels
 
@@ -63,10 +64,26 @@ def test_without_domain_conditioning_every_domain_looks_the_same() -> None:
     assert not any("class_embedding" in name for name in network.state_dict())
 
 
+def appearance(clean: Tensor) -> ClassAppearance:
+    """Classes of these clean intensities in [-1, 1], each of the same spread, in a body of grey."""
+    return ClassAppearance(
+        means=(clean + 1) / 2, spreads=torch.full(clean.shape, 0.1), background=torch.full((NUM_QUANTILES,), 0.5)
+    )
+
+
+def test_what_is_put_into_the_class_table_comes_out_of_it() -> None:
+    table, known = ClassTable(3, 3), appearance(torch.tensor([-1.0, 0.25, 0.5]))
+    table.describe(2, known)
+    found = table.appearance([2, 0])
+    for part in ("means", "spreads", "background"):
+        torch.testing.assert_close(getattr(found, part)[0], getattr(known, part))
+    assert found.spreads[1].tolist() == [0.0, 0.0, 0.0]
+
+
 def test_the_class_table_holds_one_intensity_for_every_domain_and_class() -> None:
     table = ClassTable(2, 3)
-    table.set_intensities(0, torch.tensor([-1.0, 0.25, 0.5]))
-    table.set_intensities(1, torch.tensor([-0.75, 0.0, 1.0]))
+    table.describe(0, appearance(torch.tensor([-1.0, 0.25, 0.5])))
+    table.describe(1, appearance(torch.tensor([-0.75, 0.0, 1.0])))
     label_map = torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
     found = table(label_channels(label_map, 3), torch.tensor([0, 1]))
     assert found.shape == (2, 1, 4, 1, 1)
@@ -76,7 +93,7 @@ def test_the_class_table_holds_one_intensity_for_every_domain_and_class() -> Non
 def test_a_silent_network_answers_with_the_row_of_its_domain() -> None:
     network = Denoiser(TINY, 3)
     assert network.class_table is not None
-    network.class_table.set_intensities(1, torch.tensor([-1.0, 0.5, 0.75]))
+    network.class_table.describe(1, appearance(torch.tensor([-1.0, 0.5, 0.75])))
     assert torch.equal(answer(network, domain=1, label=2), torch.full((1, 1, 16, 16, 16), 0.75))
     assert answer(network, domain=0, label=2).abs().max() == 0.0
 

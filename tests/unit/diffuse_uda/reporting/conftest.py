@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +13,10 @@ from diffuse_uda.reporting.history_view import RoundRecord, SiteRecord, exchange
 from diffuse_uda.reporting.page import PolicyListing, ReportInputs
 from diffuse_uda.reporting.results import Results, build_results
 from diffuse_uda.reporting.scores import CaseScores, SiteScores
+from diffuse_uda.reporting.study_comparisons import Statistics
+from diffuse_uda.reporting.study_cost import RowCost
+from diffuse_uda.reporting.study_results import build_study_results
+from diffuse_uda.reporting.study_runs import OracleChoice, StudyRun
 from diffuse_uda.reporting.views import CaseView, PairsOfTarget, PairView
 from diffuse_uda.types import SiteRole
 
@@ -80,6 +84,87 @@ def results(history: list[RoundRecord]) -> Results:
         "environment": {"torch": "2.12", "gpu": None},
     }
     return build_results(_make_sites(rows), seeds=[3], exchange=exchange_by_phase(history), measured=measured)
+
+
+MakeRun = Callable[..., StudyRun]
+
+
+def _make_run(seed: int, dice: Mapping[str, Mapping[str, Sequence[float]]]) -> StudyRun:
+    sites = [
+        SiteScores(
+            site_id=site_id,
+            role=SiteRole.TARGET,
+            num_train=5,
+            num_test=max(map(len, by_row.values()), default=0),
+            rows={
+                row: [_case(f"{site_id}-{index}", value) for index, value in enumerate(values)]
+                for row, values in by_row.items()
+            },
+        )
+        for site_id, by_row in dice.items()
+    ]
+    source = SiteScores(site_id="york", role=SiteRole.SOURCE, num_train=8, num_test=0)
+    rows = dict.fromkeys(row for by_row in dice.values() for row in by_row)
+    return StudyRun(
+        seed=seed,
+        sites=[source, *sites],
+        costs={row: RowCost(to_sites_bytes=2_000_000, rounds=3, seconds=60.0 + seed) for row in rows},
+        oracle={
+            "diffuse-uda": {
+                site_id: OracleChoice(dice=0.5, oracle_dice=0.5 + 0.02 * seed, oracle_round=2 + seed)
+                for site_id in dice
+            }
+        }
+        if "diffuse-uda" in rows
+        else {},
+        environment={"commit": f"abc{seed}"},
+    )
+
+
+@pytest.fixture
+def make_run() -> MakeRun:
+    """Build a run from its seed and the Dice of every patient by target and row; both structures have that Dice."""
+    return _make_run
+
+
+@pytest.fixture
+def study() -> Results:
+    """Two seeds, two targets, 3 patients each; the second seed is 0.02 better everywhere.
+
+    Source-only 0.4 and 0.2, ASC+ 0.5 and 0.4, Diffuse-UDA 0.6 and 0.5, target-supervised 0.8 (seed 0, in the mean).
+    """
+    levels = {
+        "leeds": {
+            "source-only": 0.4,
+            "asc-plus": 0.5,
+            "diffuse-uda": 0.6,
+            "diffuse-uda-centralised": 0.62,
+            "target-supervised": 0.8,
+            "diffuse-uda--no-fda": 0.55,
+        },
+        "hull": {
+            "source-only": 0.2,
+            "asc-plus": 0.4,
+            "diffuse-uda": 0.5,
+            "diffuse-uda-centralised": 0.5,
+            "target-supervised": 0.8,
+            "diffuse-uda--no-fda": 0.45,
+        },
+    }
+    runs = [
+        _make_run(
+            seed,
+            {
+                site_id: {
+                    row: [level + 0.02 * seed + shift for shift in (-0.1, 0.0, 0.1)] for row, level in by_row.items()
+                }
+                for site_id, by_row in levels.items()
+            },
+        )
+        for seed in (0, 1)
+    ]
+    environment = {"command": "python -m simulations study", "commit": "abc", "gpu": None}
+    return build_study_results(runs, part="test", environment=environment, statistics=Statistics(num_resamples=200))
 
 
 def _phantom() -> tuple[Volume, np.ndarray]:

@@ -5,7 +5,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from diffuse_uda.reporting.canvas import dark_figure, light_figure, plain_text, png_bytes, svg_bytes
+from diffuse_uda.reporting.canvas import (
+    chart_png_bytes,
+    dark_figure,
+    light_figure,
+    plain_text,
+    png_bytes,
+    svg_bytes,
+)
 from diffuse_uda.reporting.palette import STRUCTURE_COLOURS
 
 
@@ -62,3 +69,11 @@ def test_a_small_legend_keeps_the_exact_colours_of_the_structures_beside_a_colou
     found = {tuple(pixel) for pixel in pixels[185:].reshape(-1, 3).tolist()}
     wanted = {tuple(round(255 * part) for part in to_rgb(colour)) for colour in STRUCTURE_COLOURS[:7]}
     assert wanted <= found
+
+
+def test_flat_areas_of_a_chart_keep_their_colour_exactly() -> None:
+    figure = light_figure(4, 1)
+    figure.subplots().barh([0, 1], [1, 2], color=["#0072B2", "#D55E00"])
+    image = Image.open(io.BytesIO(chart_png_bytes(figure, dpi=100))).convert("RGB")
+    assert image.size == (400, 100)
+    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= {colour for _, colour in image.getcolors(1 << 16) or []}

@@ -8,5 +8,11 @@ def test_a_structure_has_one_colour_in_every_figure_and_the_first_ones_all_diffe
 
 
 def test_no_two_known_rows_share_colour_or_marker() -> None:
-    rows = ["source-only", "asc", "asc-plus", "diffuse-uda", "target-supervised", "mine"]
+    rows = ["source-only", "source-only-random-conv", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda-pass-1"]
+    rows += ["diffuse-uda", "target-supervised", "mine"]
     assert len({row_colour(row) for row in rows}) == len({row_marker(row) for row in rows}) == len(rows)
+
+
+def test_a_reference_and_an_ablation_look_like_their_method() -> None:
+    for row in ("asc-plus-centralised", "asc-plus--no-fda"):
+        assert (row_colour(row), row_marker(row)) == (row_colour("asc-plus"), row_marker("asc-plus"))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from diffuse_uda.algorithms.appearance import style_block
-from diffuse_uda.training.looks import Look, aligned, look_of, perturbed, randomised
+from diffuse_uda.algorithms.domain_contrast import NUM_QUANTILES, ClassAppearance
+from diffuse_uda.training.looks import Look, aligned, in_known_contrast, look_of, perturbed, randomised, rescanned
 
 
 def scans(brightness: float = 0.5, seed: int = 0, batch: int = 2) -> Tensor:
@@ -52,7 +53,20 @@ def to_perturbed(volumes: Tensor, draw: torch.Generator) -> Tensor:
     return perturbed(volumes, draw, 0.3)
 
 
-LOOKS = [to_randomised, to_perturbed, to_foreign, to_mined]
+def known() -> ClassAppearance:
+    """Two domains in which the cube's second half is brighter than its first."""
+    return ClassAppearance(
+        means=torch.tensor([[0.0, 0.2, 0.8], [0.0, 0.3, 0.7]]),
+        spreads=torch.full((2, 3), 0.05),
+        background=torch.linspace(0.1, 0.9, NUM_QUANTILES).expand(2, -1),
+    )
+
+
+def to_known(volumes: Tensor, draw: torch.Generator) -> Tensor:
+    return in_known_contrast(volumes, label_map(volumes), known(), draw)
+
+
+LOOKS = [to_randomised, to_perturbed, to_foreign, to_mined, to_known, rescanned]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -158,3 +172,12 @@ def test_the_look_of_an_image_is_its_block_and_itself() -> None:
     look = look_of(image, 3)
     assert look.image is image
     assert torch.equal(look.block, style_block(image[None], 3))
+
+
+def test_the_contrast_of_a_known_domain_is_taken_up() -> None:
+    volumes = scans(batch=8)
+    labels = label_map(volumes)
+    for seed in range(5):
+        changed = to_known(volumes, generator(seed))
+        first, second = ((changed * (labels == klass)).sum() / (labels == klass).sum() for klass in (1, 2))
+        assert float(second - first) > 0.2

@@ -17,7 +17,8 @@ from diffuse_uda.errors import ConfigError, QuorumError, SiteTaskError
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.training.checkpoints import load_checkpoint
 from diffuse_uda.training.interruption import allow_local_work, raise_if_stopped
-from server.history import Event, RoundFinished, StudyFinished, StudyStarted
+from server.history import Event, RoundFinished, RoundSaved, StudyFinished, StudyStarted
+from server.start import keep_starting_point
 from simulations.engines.in_process import run_in_process
 from tests import arithmetic_tasks
 from tests.arithmetic_tasks import ROUND_OF_ALL
@@ -91,6 +92,32 @@ def test_a_second_run_in_the_folder_starts_its_own_record(tmp_path: Path) -> Non
     _run(tmp_path)
     _run(tmp_path)
     assert len((tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_a_run_that_goes_on_ends_where_the_whole_one_does(tmp_path: Path) -> None:
+    full: dict[str, Any] = {"method": "diffuse-uda", "diffuse__num_rounds": 2, "diffuse__server_ema_decay": 0.5}
+    whole = _run(tmp_path, **full)
+    saved = [event for event in whole if isinstance(event, RoundSaved)]
+    assert [event.phase for event in saved if event.ends_phase][:2] == ["warm-up", "evaluate-source-only"]
+    record = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = {name: _segmenter(tmp_path, name) for name in ("warm-up", "adapt", "refine", "latest")}
+
+    # Keep what is there after the adaptation of a run that is stopped then.
+    def stop_after_adapt(event: Event) -> None:
+        if isinstance(event, RoundSaved) and event.phase == "adapt" and event.ends_phase:
+            keep_starting_point(tmp_path / "run", tmp_path / "kept", "adapt")
+            raise KeyboardInterrupt
+
+    flat: dict[str, Any] = {"method": "diffuse-uda", "diffuse.num-rounds": 2, "diffuse.server-ema-decay": 0.5}
+    config = run_config(tmp_path, **flat)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process(config, node_configs(tmp_path), on_event=stop_after_adapt)
+    rest = _run(tmp_path, start_from=str(tmp_path / "kept"), **full)
+    assert isinstance(rest[0], StudyStarted)
+    assert rest[0].num_rounds == len(record) - 3  # warm-up, its evaluation, adapt
+    assert {name: _segmenter(tmp_path, name) for name in expected} == expected
+    again = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["phase"] for line in again] == [json.loads(line)["phase"] for line in record]
 
 
 def test_the_number_of_workers_does_not_change_the_weights(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""What a site learns from, and the batches of one step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from client.cases import examples_of, training_cases
+from client.workplace import Workplace
+from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
+from diffuse_uda.training.batches import Batch, Example, draw_batch
+from diffuse_uda.types import SiteRole
+
+
+def training_examples(work: Workplace) -> list[Example]:
+    """The site's own scans: with exact label maps at the source, without any at a target."""
+    return examples_of(training_cases(work.site, work.config.grid, work.state), work.domain)
+
+
+def labelled_examples(work: Workplace) -> list[Example]:
+    """Scans with exact labels at the source, with pseudo-labels and their confidence at a target."""
+    if work.site.role is SiteRole.SOURCE:
+        return training_examples(work)
+    return work.state.load_examples("pseudo-labelled")
+
+
+def labelled_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+    """Draw a batch, flip and deform images, label maps and weights by the same field."""
+    batch = flipped_batch(work, examples, size, draw)
+    i, j, k = batch.images.shape[2:]
+    field = random_deformation(size, (i, j, k), draw, device=work.device)
+    return dataclasses.replace(
+        batch,
+        images=deform_image(batch.images, field),
+        label_map=deform_label_map(batch.label_map, field),
+        voxel_weight=deform_image(batch.voxel_weight, field),
+    )
+
+
+def flipped_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+    """Draw a batch of patches, and mirror each example as the coin falls."""
+    batch = draw_batch(examples, size, work.config.grid.patch_size, draw, work.device)
+    images, label_map, weight = random_flip([batch.images, batch.label_map, batch.voxel_weight], draw)
+    return dataclasses.replace(batch, images=images, label_map=label_map, voxel_weight=weight)

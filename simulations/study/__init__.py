@@ -1,0 +1,1 @@
+"""Studies: every row of the ladder, several seeds, every number with its price; resumable."""

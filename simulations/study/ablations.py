@@ -1,0 +1,91 @@
+"""Ablations as data: Diffuse-UDA with one pass and one thing changed. A change's row is `<row>--<change>`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diffuse_uda.config import FitConfig, StudyConfig, StyleProvider
+from diffuse_uda.reporting.rows import ABLATION
+from diffuse_uda.types import Scalar
+from simulations.study.ladder import Engine, Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One thing that is different."""
+
+    name: str
+    changes: Mapping[str, Scalar]
+    from_adapt: bool = False
+    """Whether ASC+, which is a part of Diffuse-UDA, changes as well."""
+    one_target: bool = False
+
+
+def ablations(config: StudyConfig) -> tuple[Run, ...]:
+    """Every ablation; compared with the first pass of the ladder's Diffuse-UDA."""
+    base = "diffuse-uda-pass-1" if config.num_passes > 1 else "diffuse-uda"
+    return tuple(_run(change, base) for change in _changes(config) if not _is_already_so(config, change))
+
+
+def _changes(config: StudyConfig) -> tuple[Change, ...]:
+    return (
+        Change(name="plain-warm-up", changes={"warm-up.random-look-share": 0.0}, from_adapt=True),
+        Change(name="style-none", changes={"style.provider": StyleProvider.NONE.value}, from_adapt=True),
+        Change(name="style-synthetic", changes={"style.provider": StyleProvider.SYNTHETIC.value}, from_adapt=True),
+        Change(
+            name="style-mean-block",
+            changes={"style.provider": StyleProvider.MEAN_BLOCK.value, "exchange.allow-style-blocks": True},
+            from_adapt=True,
+        ),
+        Change(name="no-cut-mix", changes={"adapt.cut-mix": False}, from_adapt=True),
+        Change(name="no-deformation", changes={"diffuse.deform": False, "synthesise.deform": False}),
+        Change(name="no-domain-embedding", changes={"denoiser.domain-conditioning": False}),
+        Change(name="generator-per-target", changes={}, from_adapt=True, one_target=True),
+        Change(name="two-samples-per-mask", changes={"synthesise.num-samples-per-label-map": 2}),
+        Change(name="adapt-source-weight-0.5", changes={"adapt.source-weight": 0.5}, from_adapt=True),
+        Change(name="adapt-source-weight-0.9", changes={"adapt.source-weight": 0.9}, from_adapt=True),
+        Change(name="refine-source-weight-0.7", changes={"refine.source-weight": 0.7}),
+        Change(name="half-the-local-steps", changes=_with_steps_times(config, 0.5), from_adapt=True),
+        Change(name="twice-the-local-steps", changes=_with_steps_times(config, 2.0), from_adapt=True),
+        Change(
+            name="ddpm",
+            changes={
+                "diffusion.recipe": "ddpm",
+                "diffusion.prediction-type": "epsilon",
+                "denoiser.class-table": False,
+            },
+        ),
+        Change(name="no-intensity-mixture", changes={"pseudo-label.num-em-iterations": 0}),
+    )
+
+
+def _with_steps_times(config: StudyConfig, factor: float) -> dict[str, Scalar]:
+    """Other rounds, other steps a round, the same steps in all (as near as whole numbers allow)."""
+    changes: dict[str, Scalar] = {}
+    phases: dict[str, FitConfig] = {"adapt": config.adapt, "refine": config.refine}
+    for name, fitting in phases.items():
+        num_steps = max(1, round(fitting.num_local_steps * factor))
+        total = fitting.num_rounds * fitting.num_local_steps
+        changes[f"{name}.num-local-steps"] = num_steps
+        changes[f"{name}.num-rounds"] = max(1, round(total / num_steps)) if total else 0
+    return changes
+
+
+def _run(change: Change, base: str) -> Run:
+    rows = {"diffuse-uda": f"{base}{ABLATION}{change.name}"}
+    if change.from_adapt:
+        rows["asc-plus"] = f"asc-plus{ABLATION}{change.name}"
+    return Run(
+        name=f"ablation-{change.name}",
+        engine=Engine.FEDERATED,
+        rows=rows,
+        changes={"method": "diffuse-uda", "num-passes": 1, **change.changes},
+        one_target=change.one_target,
+    )
+
+
+def _is_already_so(config: StudyConfig, change: Change) -> bool:
+    """Whether the study is configured that way anyhow; nothing would be learned."""
+    flat = config.to_flat()
+    return not change.one_target and all(flat[key] == value for key, value in change.changes.items())

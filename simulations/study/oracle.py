@@ -1,0 +1,107 @@
+"""What choosing the round by the test labels would have brought: never done, but its price should be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from client.cases import test_cases, test_files
+from client.site import Site
+from client.site_state import SiteState
+from diffuse_uda.algorithms.metrics import dice
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.cases import restore_to_scan
+from diffuse_uda.data.volumes import load_volume
+from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName
+from diffuse_uda.models import build_model
+from diffuse_uda.reporting.scores import mean_defined
+from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
+from diffuse_uda.training.device import choose_device, place, use_threads
+from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.types import ModelName, SiteRole, StateDict
+
+Choice = dict[str, float | int]
+"""`dice` of the last round, `oracle_dice` and `oracle_round` of the best one that was kept."""
+
+
+def phases_of_rows(method: Method) -> dict[str, tuple[Phase, ...]]:
+    """The phases whose last round a row scores, for rows of a segmenter that was federated with the targets.
+
+    One phase for all targets, or one for each of them.
+    """
+    trained: tuple[Phase, ...] = ()
+    found: dict[str, tuple[Phase, ...]] = {}
+    for phase in method.phases:
+        if phase.row:
+            found |= {phase.row: trained} if trained else {}
+        elif phase.model is ModelName.SEGMENTER and phase.num_rounds > 0 and phase.name is not PhaseName.PSEUDO_LABEL:
+            is_federated = phase.exchange is Exchange.WEIGHTS and SiteRole.TARGET in phase.tasks
+            others = (
+                trained if phase.partner is not None and all(_are_siblings(phase, past) for past in trained) else ()
+            )
+            trained = (*others, phase) if is_federated else ()
+    return found
+
+
+def _are_siblings(one: Phase, other: Phase) -> bool:
+    """Whether two phases are the same one, each for one target."""
+    return replace(one, partner=None) == replace(other, partner=None)
+
+
+def oracle_choices(
+    config: StudyConfig,
+    phases: Mapping[str, Sequence[Phase]],
+    rounds_dir: Path,
+    sites: Sequence[Site],
+    label_names: Sequence[str],
+) -> dict[str, dict[str, Choice]]:
+    """Score every kept round of every row's phase at every target, after the run.
+
+    Args:
+        config: Of the run.
+        phases: By row, as `phases_of_rows` gives them.
+        rounds_dir: Holds `<phase>/<round>`, a checkpoint of the segmenter.
+        sites: Sites of the run; the source's held-out scans are nobody's target.
+        label_names: Classes of the study, background first.
+
+    Returns:
+        By row and site; a row without kept rounds is left out.
+    """
+    targets = sorted((site for site in sites if site.role is SiteRole.TARGET), key=lambda site: site.site_id)
+    choices: dict[str, dict[str, Choice]] = {}
+    for row, of_row in phases.items():
+        for domain, site in enumerate(targets, start=1):
+            phase = next(phase for phase in of_row if phase.partner in {None, domain})
+            dice_of = {
+                int(file.parent.name): mean_dice(config, site, load_checkpoint(file.parent)[0], label_names)
+                for file in (rounds_dir / phase.label).glob("*/manifest.json")
+            }
+            defined = {number: value for number, value in dice_of.items() if value is not None}
+            if defined:
+                best = max(defined, key=lambda number: (defined[number], -number))
+                choices.setdefault(row, {})[site.site_id] = {
+                    "dice": defined.get(max(dice_of), 0.0),
+                    "oracle_dice": defined[best],
+                    "oracle_round": best,
+                }
+    return choices
+
+
+def mean_dice(config: StudyConfig, site: Site, weights: StateDict, label_names: Sequence[str]) -> float | None:
+    """Dice of a segmenter on a site's evaluated scans: over the scans for every structure, then over the structures."""
+    use_threads(config.compute.num_threads)
+    model = build_model(config, ModelName.SEGMENTER, len(label_names))
+    load_weights_(model, weights)
+    model = place(model, choose_device(config.compute), config.compute)
+    by_structure: list[list[float | None]] = [[] for _ in label_names[1:]]
+    cases = test_cases(site, config.grid, SiteState(site.workspace / "state"))
+    for case, files in zip(cases, test_files(site), strict=True):
+        prediction = restore_to_scan(predict_probabilities(model, case.image, config.grid, config.compute), case).voxels
+        assert files.label_map is not None  # noqa: S101 - `test_files` lists labelled scans only
+        reference = np.rint(load_volume(files.label_map).voxels)
+        for label, scores in enumerate(by_structure, start=1):
+            scores.append(dice(prediction, reference, label))
+    return mean_defined(mean_defined(scores) for scores in by_structure)
