@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in (HISTORY_FILE, EVALUATION_FILE):
         (run_dir / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, SEGMENTER, SEGMENTERS):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
     study = {
         "config": config.to_flat(),
         "label_names": sites[0].label_names,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.site import EvaluationPart, Site, open_site
+from client.site import Site, open_site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.errors import ConfigError
@@ -155,21 +155,14 @@ def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path]) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
 
 
-def node_config(centre: Centre, run_dir: Path, *, part: EvaluationPart = "all") -> dict[str, Scalar]:
-    """What a hospital would pass to its own node: who it is, where its data are, where its private work goes.
-
-    Args:
-        centre: The checked folder.
-        run_dir: The run's folder; the site's workspace lies in it.
-        part: Which labelled held-out scans are scored.
-    """
+def node_config(centre: Centre, run_dir: Path) -> dict[str, Scalar]:
+    """What a hospital would pass to its own node: who it is, where its data are, where its private work goes."""
     return {
         "site-id": centre.site_id,
         "role": centre.role.value,
         "data-dir": str(centre.folder.resolve()),
         "workspace": str((run_dir / "sites" / centre.site_id).resolve()),
         "allow-style-blocks": True,
-        "evaluation-part": part,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from client.site import open_site
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.formats.nnunet import evaluation_cases
 from diffuse_uda.reporting.history_view import read_history
 from diffuse_uda.reporting.machine import describe_machine
 from diffuse_uda.reporting.results import Results, write_results
@@ -17,14 +18,16 @@ from diffuse_uda.reporting.study_charts import render_ladder, render_structures
 from diffuse_uda.reporting.study_cost import RowCost, costs_by_row
 from diffuse_uda.reporting.study_effect_charts import render_ablations, render_gap_closed
 from diffuse_uda.reporting.study_results import build_study_results
-from diffuse_uda.reporting.study_runs import OracleChoice, StudyRun
+from diffuse_uda.reporting.study_runs import StudyRun
 from diffuse_uda.reporting.study_table import study_markdown
 from diffuse_uda.types import SiteRole
 from simulations.centralised import SUFFIX
+from simulations.centres import Centre
 from simulations.federation import label_names_of, node_config
 from simulations.outcome import site_scores
 from simulations.study.job import Job
 from simulations.study.ladder import Engine
+from simulations.study.oracle import oracle_choice
 from simulations.study.plan import Study
 from simulations.study.workload import images_by_row, supervised_volumes
 
@@ -85,14 +88,19 @@ def _study_run(study: Study, jobs: Sequence[Job], markers: Sequence[Mapping[str,
     for job, marker in zip(jobs, markers, strict=True):
         for row, cost in _costs(study, job, marker).items():
             costs[row] = _sum(costs[row], cost) if row in costs else cost
-    oracle = markers[0].get("oracle", {})
+    rounds = markers[0].get("rounds", {})
+    reported = {centre.site_id: _reported(study, centre) for centre in study.centres}
     return StudyRun(
         seed=jobs[0].seed,
         sites=[site for job in jobs for site in _sites(study, job)],
         costs=costs,
         oracle={
-            jobs[0].rows[row]: {site_id: OracleChoice(**choice) for site_id, choice in by_site.items()}
-            for row, by_site in oracle.items()
+            jobs[0].rows[row]: {
+                site_id: choice
+                for site_id, scores in by_site.items()
+                if (choice := oracle_choice(scores, reported[site_id])) is not None
+            }
+            for row, by_site in rounds.items()
         },
         environment=markers[0]["environment"],
     )
@@ -104,7 +112,19 @@ def _sites(study: Study, job: Job) -> Iterable[SiteScores]:
         if centre.site_id not in taking_part or (job.one_target and centre.role is SiteRole.SOURCE):
             continue
         scores = site_scores(centre, open_site(node_config(centre, job.run_dir)), label_names_of(study.centres))
-        yield replace(scores, rows={job.rows[row]: cases for row, cases in scores.rows.items() if row in job.rows})
+        reported = _reported(study, centre)
+        rows = {
+            job.rows[row]: [case for case in cases if case.case_id in reported]
+            for row, cases in scores.rows.items()
+            if row in job.rows
+        }
+        yield replace(scores, num_test=len(reported), rows=rows)
+
+
+def _reported(study: Study, centre: Centre) -> frozenset[str]:
+    """Scans of the part that this report is about; the source's held-out scans choose nothing and are always told."""
+    part = study.part if centre.role is SiteRole.TARGET else "all"
+    return frozenset(case.case_id for case in evaluation_cases(centre.files, part))
 
 
 def _costs(study: Study, job: Job, marker: Mapping[str, Any]) -> dict[str, RowCost]:

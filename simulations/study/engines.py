@@ -20,7 +20,7 @@ from simulations.progress import LiveProgress
 from simulations.study.job import Job
 from simulations.study.keeper import StageKeeper
 from simulations.study.ladder import Engine
-from simulations.study.oracle import oracle_choices, phases_of_rows
+from simulations.study.oracle import phases_of_rows, round_scores
 from simulations.study.stages import ROUNDS, StageStore
 
 
@@ -63,7 +63,7 @@ def _federated(job: Job, centres: Sequence[Centre], console: Console) -> dict[st
     console.print("scoring kept rounds, to know what choosing by the labels would have brought", highlight=False)
     of_study = {row: phase for row, phase in phases.items() if row in job.rows}
     sites = [open_site(node) for node in nodes]
-    return {"oracle": oracle_choices(config, of_study, job.run_dir / ROUNDS, sites, label_names_of(centres))}
+    return {"rounds": round_scores(config, of_study, job.run_dir / ROUNDS, sites, label_names_of(centres))}
 
 
 def _target_supervised(job: Job, centres: Sequence[Centre], console: Console) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def _centralised(job: Job, centres: Sequence[Centre], console: Console) -> dict[
 
 
 def _node_config(centre: Centre, job: Job) -> dict[str, Scalar]:
-    """The part of the study is about the targets; the source's held-out scans choose nothing."""
-    return node_config(centre, job.run_dir, part=job.part if centre.role is SiteRole.TARGET else "all")
+    """Every labelled held-out scan is scored; which part is reported is decided when results are collected."""
+    return node_config(centre, job.run_dir)
 
 
 _ENGINES: dict[Engine, Callable[[Job, Sequence[Centre], Console], dict[str, Any]]] = {

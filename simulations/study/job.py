@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.site import EvaluationPart
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.types import Scalar
@@ -32,7 +31,6 @@ class Job:
     """Configuration."""
     folders: tuple[Path, ...]
     """Of the centres that take part, the source first."""
-    part: EvaluationPart
     rows: Mapping[str, str]
     """Row that the run writes, and its name in the study."""
     run_dir: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName
 from diffuse_uda.models import build_model
 from diffuse_uda.reporting.scores import mean_defined
+from diffuse_uda.reporting.study_runs import OracleChoice
 from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
 from diffuse_uda.training.device import choose_device, place, use_threads
 from diffuse_uda.training.inference import predict_probabilities
 from diffuse_uda.types import ModelName, SiteRole, StateDict
 
-Choice = dict[str, float | int]
-"""`dice` of the last round, `oracle_dice` and `oracle_round` of the best one that was kept."""
+RoundScores = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""Dice of every structure by kept round (its number as text) and scan."""
 
 
 def phases_of_rows(method: Method) -> dict[str, tuple[Phase, ...]]:
@@ -51,13 +52,13 @@ def _are_siblings(one: Phase, other: Phase) -> bool:
     return replace(one, partner=None) == replace(other, partner=None)
 
 
-def oracle_choices(
+def round_scores(
     config: StudyConfig,
     phases: Mapping[str, Sequence[Phase]],
     rounds_dir: Path,
     sites: Sequence[Site],
     label_names: Sequence[str],
-) -> dict[str, dict[str, Choice]]:
+) -> dict[str, dict[str, RoundScores]]:
     """Score every kept round of every row's phase at every target, after the run.
 
     Args:
@@ -71,37 +72,58 @@ def oracle_choices(
         By row and site; a row without kept rounds is left out.
     """
     targets = sorted((site for site in sites if site.role is SiteRole.TARGET), key=lambda site: site.site_id)
-    choices: dict[str, dict[str, Choice]] = {}
+    scores: dict[str, dict[str, RoundScores]] = {}
     for row, of_row in phases.items():
         for domain, site in enumerate(targets, start=1):
             phase = next(phase for phase in of_row if phase.partner in {None, domain})
-            dice_of = {
-                int(file.parent.name): mean_dice(config, site, load_checkpoint(file.parent)[0], label_names)
-                for file in (rounds_dir / phase.label).glob("*/manifest.json")
-            }
-            defined = {number: value for number, value in dice_of.items() if value is not None}
-            if defined:
-                best = max(defined, key=lambda number: (defined[number], -number))
-                choices.setdefault(row, {})[site.site_id] = {
-                    "dice": defined.get(max(dice_of), 0.0),
-                    "oracle_dice": defined[best],
-                    "oracle_round": best,
+            kept = sorted((rounds_dir / phase.label).glob("*/manifest.json"), key=lambda file: int(file.parent.name))
+            if kept:
+                scores.setdefault(row, {})[site.site_id] = {
+                    file.parent.name: case_scores(config, site, load_checkpoint(file.parent)[0], label_names)
+                    for file in kept
                 }
-    return choices
+    return scores
 
 
-def mean_dice(config: StudyConfig, site: Site, weights: StateDict, label_names: Sequence[str]) -> float | None:
-    """Dice of a segmenter on a site's evaluated scans: over the scans for every structure, then over the structures."""
+def case_scores(
+    config: StudyConfig, site: Site, weights: StateDict, label_names: Sequence[str]
+) -> dict[str, list[float | None]]:
+    """Dice of a segmenter on a site's labelled held-out scans, structure by structure."""
     use_threads(config.compute.num_threads)
     model = build_model(config, ModelName.SEGMENTER, len(label_names))
     load_weights_(model, weights)
     model = place(model, choose_device(config.compute), config.compute)
-    by_structure: list[list[float | None]] = [[] for _ in label_names[1:]]
     cases = test_cases(site, config.grid, SiteState(site.workspace / "state"))
+    scores = {}
     for case, files in zip(cases, test_files(site), strict=True):
         prediction = restore_to_scan(predict_probabilities(model, case.image, config.grid, config.compute), case).voxels
         assert files.label_map is not None  # noqa: S101 - `test_files` lists labelled scans only
         reference = np.rint(load_volume(files.label_map).voxels)
-        for label, scores in enumerate(by_structure, start=1):
-            scores.append(dice(prediction, reference, label))
-    return mean_defined(mean_defined(scores) for scores in by_structure)
+        scores[case.case_id] = [dice(prediction, reference, label) for label in range(1, len(label_names))]
+    return scores
+
+
+def oracle_choice(rounds: RoundScores, case_ids: Collection[str]) -> OracleChoice | None:
+    """What the best kept round would have scored on some scans, beside the last one, which needs no labels to choose.
+
+    Args:
+        rounds: Scores of the kept rounds.
+        case_ids: Scans that are reported.
+
+    Returns:
+        None where no round has a score.
+    """
+    dice_of = {
+        int(number): mean
+        for number, cases in rounds.items()
+        if (mean := _mean_dice([scores for case_id, scores in cases.items() if case_id in case_ids])) is not None
+    }
+    if not dice_of:
+        return None
+    best = max(dice_of, key=lambda number: (dice_of[number], -number))
+    return OracleChoice(dice=dice_of[max(dice_of)], oracle_dice=dice_of[best], oracle_round=best)
+
+
+def _mean_dice(cases: Sequence[Sequence[float | None]]) -> float | None:
+    """Over the scans for every structure, then over the structures."""
+    return mean_defined(mean_defined(scores) for scores in zip(*cases, strict=True))

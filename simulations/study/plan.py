@@ -93,7 +93,7 @@ def _jobs_of_run(study: Study, run: Run, seed: int, code: Path) -> Iterator[Job]
         folder = f"{run.name}-{centres[-1].site_id}" if run.one_target else run.name
         roles = [centre.role for centre in centres]
         folders = tuple(centre.folder.resolve() for centre in centres)
-        circumstances = digest([data_digest(folders, roles), study.part, code_digest(code, *_CODE[run.engine])])
+        circumstances = digest([data_digest(folders, roles), code_digest(code, *_CODE[run.engine])])
         stages = (
             stage_keys(config, circumstances, num_targets=len(centres) - 1) if run.engine is Engine.FEDERATED else {}
         )
@@ -104,7 +104,6 @@ def _jobs_of_run(study: Study, run: Run, seed: int, code: Path) -> Iterator[Job]
             seed=seed,
             flat=config.to_flat(),
             folders=folders,
-            part=study.part,
             rows=run.rows,
             run_dir=study.out / f"seed-{seed}" / folder,
             stages_dir=study.stages_dir(seed),

@@ -15,6 +15,7 @@ from client import segmentation_losses, segmentation_tasks, workplace
 from client.cases import training_cases
 from client.generation_tasks import appearance_of
 from client.site import Site, open_site
+from client.site_batches import labelled_batch
 from client.site_state import SiteState
 from client.tasks import introduce, run_task
 from client.workplace import Workplace
@@ -25,6 +26,7 @@ from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.models import initial_weights
 from diffuse_uda.training.batches import Batch, Example
+from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, Scalar, StateDict
 from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
 from simulations.phantom.cohort import write_cohort
@@ -235,17 +237,15 @@ def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_wor
     config = _config({"refine.class-contrast-share": 1.0})
     order = replace(_order(Task.REFINE_SOURCE, phase="refine"), partner=partner, domains=("source", "a", "b"))
     state = SiteState(source.workspace / "state")
-    volume = torch.full((1, *config.grid.patch_size), 0.5)
-    label_map = torch.ones(1, *config.grid.patch_size, dtype=torch.uint8)
-    state.save_examples("synthetic", [Example(image=volume, label_map=label_map, domain=domain) for domain in (1, 2)])
-    known = {
-        "means": torch.tensor([[0.3] * 7, [0.6] * 7]),
-        "spreads": torch.zeros(2, 7),
-        "background": torch.ones(2, 3),
-    }
-    state.save_tensors("appearance", known)
+    shape = (1, *config.grid.patch_size)
+    pairs = [
+        Example(image=torch.full(shape, 0.5), label_map=torch.ones(shape, dtype=torch.uint8), domain=domain)
+        for domain in (1, 2)
+    ]
+    state.save_examples("synthetic", pairs)
+    means = torch.tensor([[0.3] * 7, [0.6] * 7])
+    state.save_tensors("appearance", {"means": means, "spreads": 0 * means, "background": torch.ones(2, 3)})
     seen: dict[str, set[Any]] = {"domains": set(), "grey": set()}
-    labelled_batch, in_known_contrast = segmentation_losses.labelled_batch, segmentation_losses.in_known_contrast
 
     def batch_of(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
         seen["domains"] |= {example.domain for example in examples} - {0}

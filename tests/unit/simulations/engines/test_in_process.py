@@ -40,8 +40,8 @@ def _run(folder: Path, **overrides: Any) -> list[Event]:
     return events
 
 
-def _segmenter(folder: Path, where: str = "latest") -> float:
-    weights, _ = load_checkpoint(folder / "run" / "checkpoints" / where / "segmenter")
+def _segmenter(folder: Path, where: str = "latest", name: str = "segmenter") -> float:
+    weights, _ = load_checkpoint(folder / "run" / "checkpoints" / where / name)
     assert torch.equal(weights["weight"], weights["scale"].expand(2))
     return float(weights["scale"])
 
@@ -85,7 +85,16 @@ def test_diffuse_uda_runs_every_phase_and_keeps_both_denoisers(tmp_path: Path) -
     mean, _ = load_checkpoint(checkpoints / "diffuse" / "denoiser-mean")
     assert raw["scale"].item() == 2 * ROUND_OF_ALL
     assert mean["scale"].item() == 1.5 * ROUND_OF_ALL
-    assert _segmenter(tmp_path, "refine") == 1.0 + 2 * ROUND_OF_ALL
+    # The source and one target share a round in halves: (1 + 10) / 2 and (1 + 20) / 2.
+    common = 1.0 + ROUND_OF_ALL
+    assert _segmenter(tmp_path) == common
+    assert _segmenter(tmp_path, "refine-for-1", "segmenter-1") == common + 5.5
+    assert _segmenter(tmp_path, "refine-for-2", "segmenter-2") == common + 10.5
+    own = {site: tmp_path / "run" / "segmenters" / site for site in ("target-a", "target-b")}
+    assert {site: load_checkpoint(folder)[0]["scale"].item() for site, folder in own.items()} == {
+        "target-a": common + 5.5,
+        "target-b": common + 10.5,
+    }
 
 
 def test_a_second_run_in_the_folder_starts_its_own_record(tmp_path: Path) -> None:
@@ -100,7 +109,13 @@ def test_a_run_that_goes_on_ends_where_the_whole_one_does(tmp_path: Path) -> Non
     saved = [event for event in whole if isinstance(event, RoundSaved)]
     assert [event.phase for event in saved if event.ends_phase][:2] == ["warm-up", "evaluate-source-only"]
     record = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    expected = {name: _segmenter(tmp_path, name) for name in ("warm-up", "adapt", "refine", "latest")}
+    places = [
+        ("warm-up", "segmenter"),
+        ("adapt", "segmenter"),
+        ("latest", "segmenter"),
+        ("refine-for-2", "segmenter-2"),
+    ]
+    expected = {place: _segmenter(tmp_path, *place) for place in places}
 
     # Keep what is there after the adaptation of a run that is stopped then.
     def stop_after_adapt(event: Event) -> None:
@@ -115,7 +130,7 @@ def test_a_run_that_goes_on_ends_where_the_whole_one_does(tmp_path: Path) -> Non
     rest = _run(tmp_path, start_from=str(tmp_path / "kept"), **full)
     assert isinstance(rest[0], StudyStarted)
     assert rest[0].num_rounds == len(record) - 3  # warm-up, its evaluation, adapt
-    assert {name: _segmenter(tmp_path, name) for name in expected} == expected
+    assert {place: _segmenter(tmp_path, *place) for place in expected} == expected
     again = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["phase"] for line in again] == [json.loads(line)["phase"] for line in record]
 

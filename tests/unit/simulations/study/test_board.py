@@ -22,7 +22,6 @@ def _job(folder: Path) -> Job:
         seed=0,
         flat={},
         folders=(),
-        part="all",
         rows={},
         run_dir=folder / "asc",
         stages_dir=folder,

@@ -34,7 +34,6 @@ def job(tmp_path: Path) -> Job:
         seed=0,
         flat=StudyConfig().to_flat(),
         folders=(tmp_path / "source", tmp_path / "target"),
-        part="all",
         rows={"asc": "asc"},
         run_dir=tmp_path / "seed-0" / "asc",
         stages_dir=tmp_path / "stages",
