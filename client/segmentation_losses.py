@@ -19,6 +19,7 @@ from diffuse_uda.algorithms.consistency import ramp_up
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.algorithms.losses import dice_ce_loss
 from diffuse_uda.algorithms.structure import random_box_mask
+from diffuse_uda.config import StyleProvider
 from diffuse_uda.methods import build_method
 from diffuse_uda.training.batches import Batch, Example
 from diffuse_uda.training.device import autocast
@@ -254,6 +255,8 @@ def _refinement_look(work: Workplace, batch: Batch, known: ClassAppearance | Non
 
 def _swapped_source(work: Workplace, batch: Batch, looks: Sequence[Look], draw: torch.Generator) -> Tensor:
     """xs2t: the targets' look where the provider knows one, else looks that nobody has."""
+    if work.config.style.provider is StyleProvider.OFF:
+        return batch.images
     if not looks:
         return _randomised(work, batch, draw, plain_share=PLAIN_SHARE)
     adaptive = build_method(work.config).adapt.adaptive_window
@@ -262,6 +265,8 @@ def _swapped_source(work: Workplace, batch: Batch, looks: Sequence[Look], draw: 
 
 def _swapped_target(work: Workplace, images: Tensor, looks: Sequence[Look], draw: torch.Generator) -> Tensor:
     """xt2s: the source's look where the provider knows it, else a slightly different scanner."""
+    if work.config.style.provider is StyleProvider.OFF:
+        return images
     if not looks:
         return perturbed(images, draw, work.config.style.window)
     adaptive = build_method(work.config).adapt.adaptive_window

@@ -35,6 +35,8 @@ class _Section(BaseModel):
 class StyleProvider(StrEnum):
     """Where the other domain's look comes from during adaptation."""
 
+    OFF = "off"
+    """No other look at all (an ablation): adaptation sees every scan as it is."""
     NONE = "none"
     """Random convolution and random amplitudes: needs nothing from anybody."""
     SYNTHETIC = "synthetic"
@@ -198,7 +200,7 @@ class SynthesiseConfig(_Section):
 class RefineConfig(FitConfig):
     """Federated retraining on real and synthetic pairs."""
 
-    num_rounds: NonNegativeInt = 8
+    num_rounds: NonNegativeInt = 5
     num_local_steps: PositiveInt = 25
     target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
 
@@ -208,7 +210,7 @@ class RefineConfig(FitConfig):
     """Share of synthetic pairs in the supervised batches; the rest are real scans with labels or pseudo-labels."""
     per_target: bool = True
     """One segmenter for every target, as in the papers, which have one; False trains one for all (an ablation)."""
-    class_contrast_share: Fraction = 0.5
+    class_contrast_share: Fraction = 0.8
     """Share of the source's real scans shown in a target's class contrast (the class table's); the rest look random."""
     confidence_floor: Fraction = 1.0
     """Weight of the least certain voxel of a pseudo-label in the supervised loss; 1 ignores the uncertainty."""

@@ -31,6 +31,7 @@ def ablations(config: StudyConfig) -> tuple[Run, ...]:
 def _changes(config: StudyConfig) -> tuple[Change, ...]:
     return (
         Change(name="plain-warm-up", changes={"warm-up.random-look-share": 0.0}, from_adapt=True),
+        Change(name="no-appearance-alignment", changes={"style.provider": StyleProvider.OFF.value}, from_adapt=True),
         Change(name="style-none", changes={"style.provider": StyleProvider.NONE.value}, from_adapt=True),
         Change(name="style-synthetic", changes={"style.provider": StyleProvider.SYNTHETIC.value}, from_adapt=True),
         Change(
@@ -42,6 +43,10 @@ def _changes(config: StudyConfig) -> tuple[Change, ...]:
         Change(name="no-deformation", changes={"diffuse.deform": False, "synthesise.deform": False}),
         Change(name="no-domain-embedding", changes={"denoiser.domain-conditioning": False}),
         Change(name="generator-per-target", changes={}, from_adapt=True, one_target=True),
+        Change(name="one-segmenter-for-all", changes={"refine.per-target": False}),
+        Change(name="no-class-contrast", changes={"refine.class-contrast-share": 0.0}),
+        Change(name="doubt-as-weight", changes={"refine.confidence-floor": 0.0}),
+        Change(name="evenly-lit", changes={"pseudo-label.shading-sigma-mm": 0.0}),
         Change(name="two-samples-per-mask", changes={"synthesise.num-samples-per-label-map": 2}),
         Change(name="adapt-source-weight-0.5", changes={"adapt.source-weight": 0.5}, from_adapt=True),
         Change(name="adapt-source-weight-0.9", changes={"adapt.source-weight": 0.9}, from_adapt=True),

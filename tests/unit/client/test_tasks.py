@@ -27,6 +27,7 @@ from diffuse_uda.methods.phase import Task
 from diffuse_uda.models import initial_weights
 from diffuse_uda.training.batches import Batch, Example
 from diffuse_uda.training.looks import in_known_contrast
+from diffuse_uda.training.steps import source_loss
 from diffuse_uda.types import ModelName, Scalar, StateDict
 from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
 from simulations.phantom.cohort import write_cohort
@@ -224,6 +225,24 @@ def test_the_teacher_s_decay_counts_the_steps_of_the_phase(target: Site, monkeyp
     for server_round in (1, 2):
         run_task(target, config, _order(Task.ADAPT_TARGET, server_round=server_round), _first(config))
     assert counted == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("provider", "is_same"), [("off", True), ("none", False)])
+def test_without_a_style_provider_the_source_adapts_on_its_scans_as_they_are(
+    source: Site, monkeypatch: pytest.MonkeyPatch, provider: str, *, is_same: bool
+) -> None:
+    seen = []
+
+    def loss(
+        student: torch.nn.Module, images: torch.Tensor, aligned: torch.Tensor, label_map: torch.Tensor
+    ) -> torch.Tensor:
+        seen.append(images.equal(aligned))
+        return source_loss(student, images, aligned, label_map)
+
+    monkeypatch.setattr(segmentation_losses, "source_loss", loss)
+    config = _config({"method": "asc", "style.provider": provider})
+    run_task(source, config, _order(Task.ADAPT_SOURCE), _first(config))
+    assert set(seen) == {is_same}
 
 
 @pytest.mark.parametrize(("partner", "domains", "grey"), [(None, {1, 2}, {0.3, 0.6}), (2, {2}, {0.6})])
