@@ -68,8 +68,9 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
         (centre, site) for centre, site in zip(run.centres, run.sites, strict=True) if site.role is SiteRole.TARGET
     ]
     source = next(site for site in run.sites if site.role is SiteRole.SOURCE)
-    pairs = [_pairs(run, centre, source, domain) for domain, (centre, _) in enumerate(targets, start=1)]
-    cases = {site.site_id: _case_views(centre, site) for centre, site in targets}
+    domains = domains_of(run.centres)
+    pairs = [rendered_pairs(run.config, centre, source, domains[centre.site_id]) for centre, _ in targets]
+    cases = {site.site_id: case_views(centre, scored_rows(site)) for centre, site in targets}
     inputs = ReportInputs(
         title=f"Federated {run.config.method}: {run.config.name}",
         results=results,
@@ -81,7 +82,7 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
         pairs=[of_target for of_target in pairs if of_target.synthetic],
     )
     write_report(run.folder / "report.html", render_report(inputs))
-    _write_picture(run, cases, pairs)
+    write_picture(run.folder / "picture.png", list(cases.values()), pairs, run.label_names)
     _write_pairs(run, pairs)
     return results
 
@@ -111,9 +112,18 @@ def _score(entry: Mapping[str, Any]) -> StructureScore:
     return StructureScore(**entry)
 
 
-def _case_views(centre: Centre, site: Site) -> list[CaseView]:
-    """Every scored case of a target with what each method made of it."""
-    folders = {file.parent.name: file.parent for file in (site.workspace / "evaluation").glob("*/scores.json")}
+def scored_rows(site: Site) -> dict[str, Path]:
+    """Folders with predictions and scores of a site, by row."""
+    return {file.parent.name: file.parent for file in (site.workspace / "evaluation").glob("*/scores.json")}
+
+
+def case_views(centre: Centre, folders: Mapping[str, Path]) -> list[CaseView]:
+    """Every scored case of a centre with what each method made of it.
+
+    Args:
+        centre: The checked folder.
+        folders: Folders with predictions and scores by row, of one run or of several.
+    """
     rows = row_order(folders)
     scores = {row: json.loads((folders[row] / "scores.json").read_text(encoding="utf-8")) for row in rows}
     views = []
@@ -132,7 +142,7 @@ def _case_views(centre: Centre, site: Site) -> list[CaseView]:
         }
         views.append(
             CaseView(
-                site_id=site.site_id,
+                site_id=centre.site_id,
                 case_id=case.case_id,
                 image=load_volume(case.image),
                 reference=load_volume(case.label_map).voxels,
@@ -143,9 +153,15 @@ def _case_views(centre: Centre, site: Site) -> list[CaseView]:
     return views
 
 
-def _pairs(run: FinishedRun, centre: Centre, source: Site, domain: int) -> PairsOfTarget:
+def domains_of(centres: Sequence[Centre]) -> dict[str, int]:
+    """Domain of every target: its place among the targets by name, as the server orders them, from 1."""
+    targets = sorted(centre.site_id for centre in centres if centre.role is SiteRole.TARGET)
+    return {site_id: domain for domain, site_id in enumerate(targets, start=1)}
+
+
+def rendered_pairs(config: StudyConfig, centre: Centre, source: Site, domain: int) -> PairsOfTarget:
     """Pairs the source rendered in one target's look, beside real scans of that target."""
-    affine_mm = np.diag([*run.config.grid.spacing_mm, 1.0])
+    affine_mm = np.diag([*config.grid.spacing_mm, 1.0])
     rendered = [
         pair
         for pair in SiteState(source.workspace / "state").load_examples("synthetic")
@@ -164,14 +180,23 @@ def _pairs(run: FinishedRun, centre: Centre, source: Site, domain: int) -> Pairs
     return PairsOfTarget(site_id=centre.site_id, real=real, synthetic=synthetic)
 
 
-def _write_picture(run: FinishedRun, cases: Mapping[str, list[CaseView]], pairs: Sequence[PairsOfTarget]) -> None:
-    """The middle case of every target by Dice: neither the best nor the worst face of the method."""
-    typical = [ordered[len(ordered) // 2] for views in cases.values() if (ordered := worst_first(views))]
+def write_picture(
+    path: Path, cases: Sequence[Sequence[CaseView]], pairs: Sequence[PairsOfTarget], label_names: Sequence[str]
+) -> None:
+    """The middle case of every target by Dice: neither the best nor the worst face of the method.
+
+    Args:
+        path: The PNG; nothing is written without a scored case.
+        cases: Scored cases of every target.
+        pairs: Rendered pairs by target.
+        label_names: Classes, background first.
+    """
+    typical = [ordered[len(ordered) // 2] for views in cases if (ordered := worst_first(views))]
     if not typical:
         return
     first_pairs = {of_target.site_id: of_target.synthetic[0] for of_target in pairs if of_target.synthetic}
-    picture = render_picture(typical, first_pairs, run.label_names)
-    with replaced_atomically(run.folder / "picture.png") as draft:
+    picture = render_picture(typical, first_pairs, label_names)
+    with replaced_atomically(path) as draft:
         draft.write_bytes(picture)
 
 

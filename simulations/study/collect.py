@@ -28,6 +28,7 @@ from simulations.outcome import site_scores
 from simulations.study.job import Job
 from simulations.study.ladder import Engine
 from simulations.study.oracle import oracle_choice
+from simulations.study.picture import PICTURE, write_study_picture
 from simulations.study.plan import Study
 from simulations.study.workload import images_by_row, supervised_volumes
 
@@ -58,6 +59,8 @@ def write_study(study: Study, jobs: Sequence[Job], folder: Path) -> Results:
     write_results(folder / "results.json", results)
     with replaced_atomically(folder / "table.md") as draft:
         draft.write_text(study_markdown(results), encoding="utf-8")
+    reported = {centre.site_id: _reported(study, centre) for centre in study.centres}
+    write_study_picture(folder / PICTURE, study.centres, jobs, reported)
     return results
 
 

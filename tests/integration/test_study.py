@@ -108,7 +108,7 @@ def test_the_ladder_is_complete_at_every_target(finished: Path) -> None:
     assert results["repeated"] == {}
     assert results["part"] == "development"
     assert {site["num_test"] for site_id, site in results["sites"].items() if "target" in site_id} == {1}
-    assert {path.name for path in (finished / "results").iterdir()} >= {"table.md", "ladder.png", "structures.png"}
+    assert {path.name for path in (finished / "results").iterdir()} >= {"table.md", "ladder.png", "picture.png"}
 
 
 def test_the_strong_single_site_row_is_the_step_matched_one(finished: Path) -> None:
