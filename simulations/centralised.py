@@ -71,6 +71,7 @@ class Pool:
     cards: tuple[SiteCard, ...]
     """In the order of their domains."""
     models: dict[ModelName, StateDict]
+    has_paired_looks: bool = True
     denoiser_mean: StateDict | None = None
     """Running mean of the denoiser over its rounds; it is what renders."""
     own: dict[int, StateDict] = field(default_factory=dict)
@@ -82,7 +83,12 @@ class Pool:
 
 
 def run_centralised(
-    config: StudyConfig, sites: Sequence[Site], run_dir: Path, *, on_event: Listener = log_event
+    config: StudyConfig,
+    sites: Sequence[Site],
+    run_dir: Path,
+    *,
+    has_paired_looks: bool = True,
+    on_event: Listener = log_event,
 ) -> None:
     """Run `config.method` with all scans in one place.
 
@@ -90,9 +96,11 @@ def run_centralised(
     in the run's folder, in the form of a federated run; no byte is exchanged.
 
     Args:
-        config: The study; its style provider and its exchange are not read.
+        config: The study; its exchange is not read, its style provider only without paired looks.
         sites: One source and at least one target, with workspaces of their own: what an earlier run left is forgotten.
         run_dir: Existing folder without a history.
+        has_paired_looks: Whether looks come from real scans of the other side, as published; False leaves every site
+            the looks it could make in a federation, so that pooling is all that differs.
         on_event: Told what happens while it happens.
 
     Raises:
@@ -106,6 +114,7 @@ def run_centralised(
     cards = require_membership([introduce(site, config) for site in sites], config)
     method = build_method(config, num_targets=len(cards) - 1)
     pool = Pool(
+        has_paired_looks=has_paired_looks,
         config=config,
         sites={site.site_id: site for site in sites},
         cards=cards,
@@ -192,7 +201,8 @@ def train_jointly(pool: Pool, step: Step) -> dict[str, SiteRecord]:
     result = fit(
         student,
         joint_loss(
-            _terms(works, shares, fitting, student, teacher), lambda site_id, loss: losses[site_id].append(loss)
+            _terms(works, shares, fitting, student, teacher, has_paired_looks=pool.has_paired_looks),
+            lambda site_id, loss: losses[site_id].append(loss),
         ),
         plan,
         optimizer_state=pool.optimizer_state,
@@ -228,10 +238,13 @@ def _terms(
     fitting: FitConfig,
     student: nn.Module,
     teacher: nn.Module,
+    *,
+    has_paired_looks: bool,
 ) -> dict[str, Term]:
+    seen = list(works.values()) if has_paired_looks else []
     return {
         site_id: Term(
-            loss_at=site_loss(work, student, teacher, list(works.values())),
+            loss_at=site_loss(work, student, teacher, seen),
             factor=shares[site_id] * ramp_of(work),
             joins=evenly_spread(work.plan(fitting).num_local_steps, fitting.num_local_steps),
         )

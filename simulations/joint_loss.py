@@ -82,7 +82,7 @@ def site_loss(work: Workplace, student: nn.Module, teacher: nn.Module, works: Se
         work: The site's place of work.
         student: The joint model.
         teacher: Mean teacher of the joint model; read by the tasks of a target.
-        works: Places of work of all sites; the adaptation reads the scans of the other side.
+        works: Places of work whose scans the adaptation may take looks from; none leaves it the looks of a federation.
 
     Raises:
         SiteTaskError: If the task trains nothing that could be trained jointly.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from diffuse_uda.config import FitConfig, StudyConfig, StyleProvider
 from diffuse_uda.reporting.rows import ABLATION
 from diffuse_uda.types import Scalar
+from simulations.centralised import SUFFIX
 from simulations.study.ladder import Engine, Run
 
 
@@ -25,7 +26,8 @@ class Change:
 def ablations(config: StudyConfig) -> tuple[Run, ...]:
     """Every ablation; compared with the first pass of the ladder's Diffuse-UDA."""
     base = "diffuse-uda-pass-1" if config.num_passes > 1 else "diffuse-uda"
-    return tuple(_run(change, base) for change in _changes(config) if not _is_already_so(config, change))
+    changed = [_run(change, base) for change in _changes(config) if not _is_already_so(config, change)]
+    return (*changed, _pooled(base))
 
 
 def _changes(config: StudyConfig) -> tuple[Change, ...]:
@@ -87,6 +89,18 @@ def _run(change: Change, base: str) -> Run:
         rows=rows,
         changes={"method": "diffuse-uda", "num-passes": 1, **change.changes},
         one_target=change.one_target,
+    )
+
+
+def _pooled(base: str) -> Run:
+    """The price of federating alone: all scans in one place, with the looks of the federation."""
+    rows = {"diffuse-uda": f"{base}{ABLATION}pooled", "asc-plus": f"asc-plus{ABLATION}pooled"}
+    return Run(
+        name="ablation-pooled",
+        engine=Engine.CENTRALISED,
+        rows={f"{row}{SUFFIX}": name for row, name in rows.items()},
+        changes={"method": "diffuse-uda", "num-passes": 1},
+        has_paired_looks=False,
     )
 
 

@@ -77,7 +77,7 @@ def _target_supervised(job: Job, centres: Sequence[Centre], console: Console) ->
 def _centralised(job: Job, centres: Sequence[Centre], console: Console) -> dict[str, Any]:
     sites = [open_site(_node_config(centre, job)) for centre in centres]
     with LiveProgress(console) as progress:
-        run_centralised(job.config, sites, job.run_dir, on_event=progress)
+        run_centralised(job.config, sites, job.run_dir, has_paired_looks=job.has_paired_looks, on_event=progress)
     return {}
 
 

@@ -42,6 +42,7 @@ class Job:
     volumes: int
     """Size of the work, to do long jobs first."""
     one_target: bool = False
+    has_paired_looks: bool = True
     scores_rounds: bool = False
     environment: Mapping[str, Any] = field(default_factory=dict)
     """Commit, machine and command, for the record."""

@@ -39,6 +39,8 @@ class Run:
     """Flat keys on top of the study's configuration."""
     one_target: bool = False
     """Whether every target has a run of its own (with the source); their rows are put together again."""
+    has_paired_looks: bool = True
+    """Of a centralised run: whether looks are those of real scans of the other side, as published."""
     scores_rounds: bool = False
     """Whether kept rounds are scored afterwards, to know what choosing by the test labels would have brought."""
 

@@ -112,6 +112,7 @@ def _jobs_of_run(study: Study, run: Run, seed: int, code: Path) -> Iterator[Job]
                 [
                     run.engine.value,
                     run.scores_rounds,
+                    run.has_paired_looks,
                     list(stages.values())[-1] if stages else config_without(config, _NEVER_READ[run.engine]),
                     circumstances,
                 ]
@@ -120,6 +121,7 @@ def _jobs_of_run(study: Study, run: Run, seed: int, code: Path) -> Iterator[Job]
             if run.engine is Engine.TARGET_SUPERVISED
             else volumes_of_study(config, roles),
             one_target=run.one_target,
+            has_paired_looks=run.has_paired_looks,
             scores_rounds=run.scores_rounds,
         )
 

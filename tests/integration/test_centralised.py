@@ -27,7 +27,7 @@ from diffuse_uda.training.schedule import RoundPlan
 from diffuse_uda.types import ModelName, Scalar, SiteRole, StateDict, WeightUpdate
 from server.history import Event, StudyFinished, StudyStarted
 from server.workflow import assignments, fit_config, ordered_sites, steps, work_order
-from simulations import centralised, joint_loss
+from simulations import centralised
 from simulations.centralised import Pool, run_centralised, train_jointly, work_at_sites
 
 ROLES = ("source", "target", "target")
@@ -110,12 +110,12 @@ def test_one_joint_step_is_one_federated_round_of_single_steps(
 ) -> None:
     for module in (centralised, segmentation_tasks, generation_tasks):
         monkeypatch.setattr(module, "fit", sgd)
-    # The reference knows real looks of the other side, which no site has: without them both see the same volumes.
-    monkeypatch.setattr(joint_loss, "paired_looks", lambda *_: [])
     # Without the class table the denoiser has to learn looks by its embedding, whose rows are no plain average.
     table: dict[str, Scalar] = {"denoiser.class-table": False, "diffusion.prediction-type": "velocity"}
     config = StudyConfig.from_flat({**tiny_config, **ONE_STEP, **table})
     pool = pool_of(config, sites_at(tiny_cohort, tmp_path / "pool"))
+    # The reference knows real looks of the other side, which no site has: without them both see the same volumes.
+    pool.has_paired_looks = False
     # The last layer starts at zero and would let no gradient through to the embedding.
     draw = torch.Generator().manual_seed(0)
     for tensor in pool.models[ModelName.DENOISER].values():

@@ -84,9 +84,12 @@ def test_only_references_are_not_federated_and_only_the_main_run_scores_its_roun
 def test_an_ablation_is_a_valid_configuration_of_one_pass_with_one_thing_changed(run: Run) -> None:
     config = _configured(run, CONFIG)
     assert (config.method, config.num_passes) == ("diffuse-uda", 1)
-    assert base_row(run.rows["diffuse-uda"]) == "diffuse-uda-pass-1"
-    assert run.one_target or config != StudyConfig.from_flat(
-        {**CONFIG.to_flat(), "method": "diffuse-uda", "num-passes": 1}
+    (row,) = (row for row in run.rows.values() if base_row(row).startswith("diffuse-uda"))
+    assert base_row(row) == "diffuse-uda-pass-1"
+    assert (
+        run.one_target
+        or not run.has_paired_looks
+        or config != StudyConfig.from_flat({**CONFIG.to_flat(), "method": "diffuse-uda", "num-passes": 1})
     )
 
 
@@ -95,6 +98,16 @@ def test_an_ablation_of_the_adaptation_shows_in_asc_plus_as_well() -> None:
     assert rows["ablation-no-cut-mix"]["asc-plus"] == "asc-plus--no-cut-mix"
     assert "asc-plus" not in rows["ablation-no-deformation"]
     assert row_name("asc-plus--no-cut-mix") == "ASC+, no cut mix"
+
+
+def test_the_price_of_federating_is_asked_with_the_same_looks() -> None:
+    run = next(run for run in ablations(CONFIG) if run.name == "ablation-pooled")
+    assert (run.engine, run.has_paired_looks) == (Engine.CENTRALISED, False)
+    assert run.rows == {
+        "diffuse-uda-centralised": "diffuse-uda-pass-1--pooled",
+        "asc-plus-centralised": "asc-plus--pooled",
+    }
+    assert all(other.has_paired_looks for other in ladder(CONFIG))
 
 
 def test_what_the_study_does_anyhow_is_no_ablation() -> None:
