@@ -64,5 +64,8 @@ def build(config: StudyConfig) -> Method:
     for index in range(config.num_passes):
         is_last = index == config.num_passes - 1
         row = "diffuse-uda" if is_last else f"diffuse-uda-pass-{index + 1}"
-        phases += (*_generator_pass(config, index), evaluation(row, pass_index=index))
+        phases += (
+            *_generator_pass(config, index),
+            evaluation(row, pass_index=index, asks_source=not config.refine.per_target),
+        )
     return Method(name="diffuse-uda", phases=phases, adapt=asc_plus.VARIANT)

@@ -126,18 +126,20 @@ def for_targets(method: Method, num_targets: int) -> Method:
     return replace(method, phases=tuple(phases))
 
 
-def evaluation(row: str, *, pass_index: int = 0, target_task: Task = Task.EVALUATE) -> Phase:
+def evaluation(row: str, *, pass_index: int = 0, target_task: Task = Task.EVALUATE, asks_source: bool = True) -> Phase:
     """Scores of the current segmenter at every site that holds labelled test scans, reported as `row`.
 
     Args:
         row: Name of the row in `results.json`.
         pass_index: Which pass over the generator's phases it follows.
         target_task: What a target scores: what it receives, or what it adapted alone.
+        asks_source: Whether the source scores the model that all sites share; False where every target has its own, and
+            that row would only repeat an earlier one.
     """
     return Phase(
         name=PhaseName.EVALUATE,
         model=ModelName.SEGMENTER,
-        tasks={SiteRole.SOURCE: Task.EVALUATE, SiteRole.TARGET: target_task},
+        tasks=({SiteRole.SOURCE: Task.EVALUATE} if asks_source else {}) | {SiteRole.TARGET: target_task},
         exchange=Exchange.NOTHING,
         num_rounds=1,
         row=row,

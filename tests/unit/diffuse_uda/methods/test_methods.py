@@ -159,6 +159,14 @@ def test_a_phase_per_target_is_written_out_in_the_order_of_the_domains() -> None
     assert declared == ["refine", "refine-2"]
 
 
+@pytest.mark.parametrize("per_target", [True, False])
+def test_the_source_scores_only_what_all_sites_share(per_target: bool) -> None:  # noqa: FBT001 - a case
+    phases = built("diffuse-uda", **{"refine.per-target": per_target}).phases
+    asked = {phase.row: SiteRole.SOURCE in phase.tasks for phase in phases if phase.row}
+    assert asked["asc-plus"]
+    assert asked["diffuse-uda"] is not per_target
+
+
 def test_one_segmenter_for_all_targets_is_a_choice() -> None:
     config = StudyConfig.from_flat({"refine.per-target": False})
     assert build_method(config, num_targets=3) == build_method(config)
