@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from client.site_batches import labelled_examples, training_examples
+from client.site_batches import deformation_of, labelled_examples, training_examples
 from client.workplace import Workplace, trained
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance, measure_appearance
 from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
@@ -31,7 +31,7 @@ AIR = 0.02
 
 
 APPEARANCE = "appearance"
-"""What a site keeps of the class table it received: what classes look like in the domains it renders."""
+"""What the source keeps of the class table it received: what classes look like in every domain, its own first."""
 
 TRUSTED = 0.5
 """Weight above which a pseudo-labelled voxel tells what its class looks like."""
@@ -58,9 +58,13 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         num_iterations=config.pseudo_label.num_em_iterations,
         shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
     )
-    for case, sharpened in zip(cases, posteriors, strict=True):
+    is_later = work.order.pass_index > 0
+    share = config.pseudo_label.later_mixture_share if is_later else config.pseudo_label.mixture_share
+    for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):
         pseudo = pseudo_label(
-            sharpened, keep_largest_component=True, min_fraction=config.pseudo_label.min_component_fraction
+            share * sharpened + (1.0 - share) * answer,
+            keep_largest_component=True,
+            min_fraction=config.pseudo_label.min_component_fraction,
         )
         weight = confidence_weight(pseudo.confidence, floor=1.0 / work.num_classes)
         sure += float(pseudo.confidence[case.image > 0].mean()) / len(cases)
@@ -114,15 +118,18 @@ def set_class_table_row(work: Workplace, denoiser: Denoiser, examples: list[Exam
 
 
 def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
-    """Describe the classes over the voxels of a site's examples whose label has more than half weight."""
-    images, classes = [], []
+    """Describe a site's classes; what they look like is told by voxels whose label has more than half weight."""
+    images, classes, trusted = [], [], []
     for example in examples:
         keep = torch.ones_like(example.image, dtype=torch.bool)
         if example.voxel_weight is not None:
             keep = example.voxel_weight > TRUSTED
-        images.append(example.image[keep])
-        classes.append(_label_map_of(example)[keep])
-    return measure_appearance(torch.cat(images), torch.cat(classes), num_classes=num_classes)
+        images.append(example.image.flatten())
+        classes.append(_label_map_of(example).flatten())
+        trusted.append(keep.flatten())
+    return measure_appearance(
+        torch.cat(images), torch.cat(classes), num_classes=num_classes, trusted=torch.cat(trusted)
+    )
 
 
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
@@ -131,10 +138,13 @@ def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     label_maps = [_label_map_of(example) for example in labelled_examples(work)]
     is_source = work.site.role is SiteRole.SOURCE
     wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
-    pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise")))
+    known = None
+    if is_source and denoiser.class_table is not None:
+        known = denoiser.class_table.appearance(range(len(work.order.domains)))
+        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
+    sizes = known if work.config.synthesise.resize else None
+    pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise"), sizes=sizes))
     work.state.save_examples("synthetic", pairs)
-    if denoiser.class_table is not None:
-        work.state.save_tensors(APPEARANCE, dataclasses.asdict(denoiser.class_table.appearance(wanted)))
     if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
         looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
         work.state.save_examples("looks", looks)
@@ -154,9 +164,18 @@ def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: 
 
 
 def _rendered(
-    work: Workplace, denoiser: Denoiser, label_maps: list[Tensor], domains: list[int], draw: torch.Generator
+    work: Workplace,
+    denoiser: Denoiser,
+    label_maps: list[Tensor],
+    domains: list[int],
+    draw: torch.Generator,
+    *,
+    sizes: ClassAppearance | None = None,
 ) -> Iterator[Example]:
-    """Render every label map in every wanted look, as often as the study says, in batches."""
+    """Render every label map in every wanted look, as often as the study says, in batches.
+
+    With `sizes`, what is known of all domains, structures also take sizes between the source's and the wanted domain's.
+    """
     config = work.config.synthesise
     jobs = [
         (label_map, domain)
@@ -173,9 +192,8 @@ def _rendered(
         label_map = torch.cat(crops)
         (label_map,) = random_flip([label_map], draw)
         if config.deform:
-            i, j, k = label_map.shape[2:]
-            field = random_deformation(len(chosen), (i, j, k), draw, device=work.device)
-            label_map = deform_label_map(label_map, field)
+            ratios = None if sizes is None else sizes.volume_ratios(torch.tensor([domain for _, domain in chosen]))
+            label_map = deform_label_map(label_map, deformation_of(label_map, draw, ratios=ratios))
         domain_index = torch.tensor([domain for _, domain in chosen], device=work.device)
         with autocast(work.device, work.config.compute):
             images = render(denoiser, label_map, domain_index, work.config.diffusion, draw).float().cpu()

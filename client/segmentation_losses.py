@@ -208,9 +208,13 @@ def _refinement_loss(
     floor = work.config.refine.confidence_floor
     is_source = work.site.role is SiteRole.SOURCE
     known = _known_appearance(work) if is_source else None
+    targets = _targets_of(work)
 
     def loss_at(_step: int) -> Tensor:
-        real = labelled_batch(work, examples, num_real, draw)
+        ratios = None
+        if known is not None and work.config.refine.resize:
+            ratios = known.volume_ratios(targets[torch.randint(len(targets), (num_real,), generator=draw)])
+        real = labelled_batch(work, examples, num_real, draw, ratios=ratios)
         pairs = labelled_batch(work, rendered, num_rendered, draw)
         look = _refinement_look(work, real, known, draw) if is_source else real.images
         images = augment_intensity(torch.cat([look, rescanned(pairs.images, draw)]), draw)
@@ -231,12 +235,15 @@ def _in_the_look_of(rendered: list[Example], partner: int | None) -> list[Exampl
 
 
 def _known_appearance(work: Workplace) -> ClassAppearance | None:
-    """What the received class table told about the targets' classes; one row in a round for one target alone."""
+    """What the received class table told about the classes of every domain; nothing where there is none."""
     kept = work.state.load_tensors(APPEARANCE)
-    if kept is None:
-        return None
-    rows = slice(None) if work.order.partner is None else slice(work.order.partner - 1, work.order.partner)
-    return ClassAppearance(**{name: tensor[rows] for name, tensor in kept.items()})
+    return None if kept is None else ClassAppearance(**kept)
+
+
+def _targets_of(work: Workplace) -> Tensor:
+    """Domains that this round is for: one target alone, or all of them."""
+    partner = work.order.partner
+    return torch.tensor([partner] if partner is not None else range(1, len(work.order.domains)))
 
 
 def _randomised(work: Workplace, batch: Batch, draw: torch.Generator, *, plain_share: float) -> Tensor:
@@ -248,7 +255,7 @@ def _refinement_look(work: Workplace, batch: Batch, known: ClassAppearance | Non
     anything = _randomised(work, batch, draw, plain_share=PLAIN_SHARE)
     if known is None:
         return anything
-    near = in_known_contrast(batch.images, batch.label_map, known, draw)
+    near = in_known_contrast(batch.images, batch.label_map, known.of(_targets_of(work)), draw)
     chosen = torch.rand(near.shape[0], generator=draw) < work.config.refine.class_contrast_share
     return torch.where(chosen.view(-1, 1, 1, 1, 1).to(near.device), near, anything)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from client.cases import examples_of, training_cases
 from client.workplace import Workplace
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
+from diffuse_uda.algorithms.structure_size import displaced, random_sizes
 from diffuse_uda.training.batches import Batch, Example, draw_batch
 from diffuse_uda.types import SiteRole
 
@@ -25,17 +28,43 @@ def labelled_examples(work: Workplace) -> list[Example]:
     return work.state.load_examples("pseudo-labelled")
 
 
-def labelled_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
-    """Draw a batch, flip and deform images, label maps and weights by the same field."""
+def labelled_batch(
+    work: Workplace,
+    examples: list[Example],
+    size: int,
+    draw: torch.Generator,
+    *,
+    ratios: Float[Tensor, "batch klass"] | None = None,
+) -> Batch:
+    """Draw a batch, flip and deform images, label maps and weights by the same field.
+
+    Args:
+        work: The site's place of work.
+        examples: Scans or rendered pairs with label maps.
+        size: Wanted examples.
+        draw: CPU generator.
+        ratios: Volume of every class elsewhere in units of its volume here: structures change their size as well.
+    """
     batch = flipped_batch(work, examples, size, draw)
-    i, j, k = batch.images.shape[2:]
-    field = random_deformation(size, (i, j, k), draw, device=work.device)
+    field = deformation_of(batch.label_map, draw, ratios=ratios)
     return dataclasses.replace(
         batch,
         images=deform_image(batch.images, field),
         label_map=deform_label_map(batch.label_map, field),
         voxel_weight=deform_image(batch.voxel_weight, field),
     )
+
+
+def deformation_of(
+    label_map: Int[Tensor, "batch 1 i j k"],
+    draw: torch.Generator,
+    *,
+    ratios: Float[Tensor, "batch klass"] | None = None,
+) -> Float[Tensor, "batch i j k 3"]:
+    """Sampling grid of a random deformation; with `ratios` structures take other sizes on the way."""
+    batch_size, _, i, j, k = label_map.shape
+    field = random_deformation(batch_size, (i, j, k), draw, device=label_map.device)
+    return field if ratios is None else displaced(random_sizes(label_map, ratios, draw), field)
 
 
 def flipped_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:

@@ -182,6 +182,10 @@ class PseudoLabelConfig(_Section):
     """Last global models whose softmax is averaged."""
     num_em_iterations: NonNegativeInt = 12
     """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
+    mixture_share: Fraction = 1.0
+    """Weight of the mixture's probabilities in the first pass; the rest is the network's."""
+    later_mixture_share: Fraction = 0.5
+    """The same in later passes: the better the network, the less intensities alone have to tell."""
     shading_sigma_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """Width of the Gaussian that smooths each scan's shading in the mixture; 0 takes all scans as evenly lit."""
     min_component_fraction: Fraction = 0.2
@@ -195,6 +199,8 @@ class SynthesiseConfig(_Section):
     """Renderings of every label map in every target's style (at the source), or in its own (at a target)."""
     batch_size: PositiveInt = 4
     deform: bool = True
+    resize: bool = True
+    """Give structures of the source other sizes before rendering, towards those at the target (needs `deform`)."""
 
 
 class RefineConfig(FitConfig):
@@ -212,6 +218,8 @@ class RefineConfig(FitConfig):
     """One segmenter for every target, as in the papers, which have one; False trains one for all (an ablation)."""
     class_contrast_share: Fraction = 0.8
     """Share of the source's real scans shown in a target's class contrast (the class table's); the rest look random."""
+    resize: bool = True
+    """Give structures of the source other sizes, towards those at the target."""
     confidence_floor: Fraction = 1.0
     """Weight of the least certain voxel of a pseudo-label in the supervised loss; 1 ignores the uncertainty."""
 

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-DOMAIN_TABLES = ("class_table.rows", "class_table.spreads", "class_table.background", "class_embedding.weight")
+DOMAIN_TABLES = (
+    "class_table.rows",
+    "class_table.spreads",
+    "class_table.background",
+    "class_table.volumes",
+    "class_embedding.weight",
+)
 """Endings of the names of tensors whose first axis is the domain."""
 
 

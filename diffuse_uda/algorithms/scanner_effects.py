@@ -7,12 +7,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
+from diffuse_uda.algorithms.augmentation import blur
+
 PER_SAMPLE = (-1, 1, 1, 1, 1)
 SPATIAL_DIMS = (2, 3, 4)
 SMALLEST_STD = 1e-3
 BIAS_KNOTS = 3
 """Values of the logarithmic bias field along every axis; coils shade slowly."""
 WINDOW_STDS = 2.0
+NEARNESS_WIDTH = 0.05
+"""Gaussian that measures how near the labelled structures are, as a share of the shortest side."""
+RAGGEDNESS = 0.1
+"""Standard deviation of the noise in that measure, which is 0.5 at a flat border; smooth over half the width."""
 
 Foreground = Bool[Tensor, "batch 1 i j k"]
 
@@ -84,6 +90,41 @@ def random_field_of_view(
         kept = F.max_pool3d(kept, 3, 1, 1)
         near = torch.where(margins >= margin, kept, near)
     return foreground & ((near > 0) | ~erased)
+
+
+def field_of_view_around(
+    label_map: Int[Tensor, "batch 1 i j k"],
+    foreground: Foreground,
+    wanted: Float[Tensor, " batch"],
+    generator: torch.Generator,
+) -> Foreground:
+    """Keep only as much around the labelled structures as another site's scans show, the nearest voxels first.
+
+    What a skull-stripped scan lacks tells a network where the brain ends. The border is ragged, as a mask's is.
+
+    Args:
+        label_map: Exact labels, so only the source can use this.
+        foreground: Voxels of the body.
+        wanted: Unlabelled voxels to keep for each labelled one, >= 0.
+        generator: CPU generator; results don't depend on the device.
+
+    Returns:
+        The remaining foreground; all of it where there is less than wanted.
+    """
+    labelled = label_map > 0
+    width = min(label_map.shape[2:]) * NEARNESS_WIDTH
+    widths = torch.full((label_map.shape[0],), width, device=foreground.device)
+    noise = torch.randn(label_map.shape, generator=generator).to(foreground.device)
+    # A Gaussian falls with the distance from what it blurs, and closes folds; no distance transform is needed.
+    nearness = blur(labelled.float(), widths) + RAGGEDNESS * blur(noise, widths / 2) * width**1.5
+    kept = torch.zeros_like(foreground)
+    for sample, (inside, near) in enumerate(zip(foreground & ~labelled, nearness, strict=True)):
+        num_kept = int(wanted[sample] * labelled[sample].sum())
+        values = near[inside].sort(descending=True).values
+        kept[sample] = inside & (near >= values[num_kept - 1]) if 0 < num_kept < values.numel() else inside
+        if num_kept == 0:
+            kept[sample] = False
+    return foreground & (kept | labelled)
 
 
 def window_to_foreground(

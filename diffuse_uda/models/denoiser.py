@@ -26,8 +26,8 @@ def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) ->
 class ClassTable(nn.Module):
     """One clean intensity for every domain and class: the image a label map alone would explain.
 
-    Beside it stand the spread of every class and the histogram of what is unlabelled, which the network does not use:
-    with them a labelled scan can be shown in a domain's contrast without any network (`in_domain_contrast`).
+    Beside it stand the spread and the volume of every class and the histogram of what is unlabelled, which the network
+    does not use: with them a labelled scan can be shown as if taken there without any network (`in_known_contrast`).
 
     With it the network has to learn only what differs from the mean of a class (texture, partial volume, bias field,
     what is not labelled). Without it a small network needs thousands of steps before its images follow the label map.
@@ -42,6 +42,7 @@ class ClassTable(nn.Module):
         self.rows = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
         self.spreads = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
         self.background = nn.Parameter(torch.zeros(num_domains, NUM_QUANTILES), requires_grad=False)
+        self.volumes = nn.Parameter(torch.zeros(num_domains, num_classes), requires_grad=False)
 
     @torch.no_grad()
     def describe(self, domain: int, appearance: ClassAppearance) -> None:
@@ -49,6 +50,7 @@ class ClassTable(nn.Module):
         self.rows[domain] = (appearance.means * 2 - 1).to(self.rows)
         self.spreads[domain] = (appearance.spreads * 2).to(self.spreads)
         self.background[domain] = (appearance.background * 2 - 1).to(self.background)
+        self.volumes[domain] = appearance.volumes.to(self.volumes)
 
     @torch.no_grad()
     def appearance(self, domains: Sequence[int]) -> ClassAppearance:
@@ -58,6 +60,7 @@ class ClassTable(nn.Module):
             means=(self.rows[chosen] + 1) / 2,
             spreads=self.spreads[chosen] / 2,
             background=(self.background[chosen] + 1) / 2,
+            volumes=self.volumes[chosen].clone(),
         )
 
     def forward(

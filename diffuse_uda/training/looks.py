@@ -23,6 +23,7 @@ from diffuse_uda.algorithms.domain_contrast import ClassAppearance, in_domain_co
 from diffuse_uda.algorithms.randomisation import random_amplitude, random_contrast_curve, random_convolution
 from diffuse_uda.algorithms.scanner_effects import (
     PER_SAMPLE,
+    field_of_view_around,
     random_bias_field,
     random_field_of_view,
     random_noise,
@@ -42,6 +43,8 @@ LARGEST_BIAS = 0.5
 """Standard deviation of the logarithm of the shading."""
 LARGEST_NOISE = 0.12
 """Standard deviation in intensities of [0, 1]."""
+SURROUNDINGS_RANGE = (0.6, 1.1)
+"""Share of the surroundings a site estimates that is shown: doubtful borders make pseudo-labelled structures small."""
 RENDERED_BIAS = 0.3
 RENDERED_NOISE = 0.1
 
@@ -76,7 +79,8 @@ def randomised(
     contrasted = torch.where(draws[0] < CURVE_SHARE, curves, by_class)
     convolved = random_convolution(contrasted, generator, alpha_range=(0.0, 0.7), kernel_sizes=(1, 1, 1, 3))
     changed = torch.where(draws[1] < CONVOLUTION_SHARE, convolved, contrasted)
-    return torch.where(draws[2] < plain_share, volumes, _scanned(changed, volumes > 0, label_map, generator))
+    seen = random_field_of_view(label_map, volumes > 0, generator, probability=FIELD_OF_VIEW_SHARE)
+    return torch.where(draws[2] < plain_share, volumes, _scanned(changed, seen, generator))
 
 
 def in_known_contrast(
@@ -93,8 +97,11 @@ def in_known_contrast(
         known: Rows of the class table; every sample draws one of them.
         generator: CPU generator.
     """
-    changed = in_domain_contrast(volumes, label_map, known, generator)
-    return _scanned(changed, volumes > 0, label_map, generator)
+    there = known.drawn(volumes.shape[0], generator)
+    changed = in_domain_contrast(volumes, label_map, there, generator)
+    share = torch.empty(volumes.shape[0]).uniform_(*SURROUNDINGS_RANGE, generator=generator)
+    seen = field_of_view_around(label_map, volumes > 0, there.volumes[:, 0] * share, generator)
+    return _scanned(changed, seen, generator)
 
 
 def rescanned(volumes: Float[Tensor, "batch 1 i j k"], generator: torch.Generator) -> Float[Tensor, "batch 1 i j k"]:
@@ -103,12 +110,9 @@ def rescanned(volumes: Float[Tensor, "batch 1 i j k"], generator: torch.Generato
     return _kept_in_range(random_noise(shaded, generator, largest_std=RENDERED_NOISE), volumes)
 
 
-def _scanned(
-    changed: Tensor, body: Tensor, label_map: Int[Tensor, "batch 1 i j k"], generator: torch.Generator
-) -> Tensor:
-    """What any scanner and its pipeline may do: a smaller field of view, shading, the normalisation's window, noise."""
+def _scanned(changed: Tensor, seen: Tensor, generator: torch.Generator) -> Tensor:
+    """What any scanner and its pipeline may do to what is seen: shading, the normalisation's window, noise."""
     draws = torch.rand(2, changed.shape[0], generator=generator).view(2, *PER_SAMPLE).to(changed.device)
-    seen = random_field_of_view(label_map, body, generator, probability=FIELD_OF_VIEW_SHARE)
     shaded = random_bias_field(changed, generator, largest_strength=LARGEST_BIAS)
     windowed = window_to_foreground(torch.where(draws[0] < SCANNER_SHARE, shaded, changed), seen)
     noisy = random_noise(windowed, generator, largest_std=LARGEST_NOISE)

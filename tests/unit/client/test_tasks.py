@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,94 +12,28 @@ import torch
 
 from client import segmentation_losses, segmentation_tasks, workplace
 from client.cases import training_cases
-from client.generation_tasks import appearance_of
-from client.site import Site, open_site
+from client.site import Site
 from client.site_batches import labelled_batch
 from client.site_state import SiteState
 from client.tasks import introduce, run_task
 from client.workplace import Workplace
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance
-from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import InputError
-from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
-from diffuse_uda.models import initial_weights
 from diffuse_uda.training.batches import Batch, Example
 from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.training.steps import source_loss
-from diffuse_uda.types import ModelName, Scalar, StateDict
-from simulations.phantom.centres import SOURCE_T1W, TARGET_T2W
-from simulations.phantom.cohort import write_cohort
-
-FLAT: dict[str, Scalar] = {
-    "grid.patch-size": "[16, 16, 16]",
-    "grid.spacing-mm": "[12.0, 12.0, 12.0]",
-    "segmenter.channels": "[4, 8]",
-    "denoiser.channels": "[8, 16]",
-    "denoiser.attention-levels": "[false, false]",
-    "denoiser.num-groups": 4,
-    "diffusion.num-inference-steps": 2,
-    "warm-up.num-local-steps": 2,
-    "adapt.num-local-steps": 2,
-    "adapt.target-step-fraction": 1.0,
-    "diffuse.num-local-steps": 2,
-    "refine.num-local-steps": 2,
-    "compute.num-threads": 1,
-    "compute.device": "cpu",
-}
+from diffuse_uda.types import ModelName, Scalar
+from tests.tiny_site import first_weights, order_for, tiny_config, tiny_site
 
 MEAN_BLOCK: dict[str, Scalar] = {"exchange.allow-style-blocks": True, "style.provider": "mean-block"}
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    small = [
-        dataclasses.replace(centre, num_train=2, num_test=1, num_development=0) for centre in (SOURCE_T1W, TARGET_T2W)
-    ]
-    folder = tmp_path_factory.mktemp("cohort") / "small"
-    return write_cohort(folder, seed=1, centres=small, shape=(16, 16, 16), spacing_mm=(12.0, 12.0, 12.0))
-
-
-@pytest.fixture
-def source(cohort: list[Path], tmp_path: Path) -> Site:
-    return _site(cohort[0], "source", tmp_path)
-
-
-@pytest.fixture
-def target(cohort: list[Path], tmp_path: Path) -> Site:
-    return _site(cohort[1], "target", tmp_path)
-
-
-def _site(folder: Path, role: str, workspace: Path) -> Site:
-    return open_site({"site-id": role, "role": role, "data-dir": str(folder), "workspace": str(workspace / role)})
-
-
-def _config(changes: Mapping[str, Scalar] | None = None) -> StudyConfig:
-    return StudyConfig.from_flat({**FLAT, **(changes or {})})
-
-
-def _order(task: Task, phase: str = "adapt", server_round: int = 1) -> WorkOrder:
-    return WorkOrder(
-        task=task,
-        phase=phase,
-        server_round=server_round,
-        num_rounds=2,
-        pass_index=0,
-        row="asc-plus",
-        domains=("source", "target"),
-        label_names=("background", "cortical_gm", "white_matter", "ventricles", "deep_gm", "cerebellum", "brainstem"),
-    )
-
-
-def _first(config: StudyConfig, name: ModelName = ModelName.SEGMENTER) -> StateDict:
-    return initial_weights(config, name, 7)
-
-
 @pytest.mark.parametrize("task", [Task.WARM_UP, Task.ADAPT_SOURCE])
 def test_a_sources_round_moves_the_weights_and_reports_its_loss(source: Site, task: Task) -> None:
-    config = _config()
-    weights = _first(config)
-    reply = run_task(source, config, _order(task, phase=task.value), weights)
+    config = tiny_config()
+    weights = first_weights(config)
+    reply = run_task(source, config, order_for(task, phase=task.value), weights)
     assert reply.weights is not None
     assert reply.weights.keys() == weights.keys()
     assert any(not reply.weights[name].equal(weights[name]) for name in weights)
@@ -112,13 +45,18 @@ def test_a_sources_round_moves_the_weights_and_reports_its_loss(source: Site, ta
 def test_equal_orders_give_equal_weights_on_a_fresh_site_and_another_round_does_not(
     cohort: list[Path], tmp_path: Path
 ) -> None:
-    config = _config()
+    config = tiny_config()
     replies = [
-        run_task(_site(cohort[0], "source", tmp_path / place), config, _order(Task.ADAPT_SOURCE), _first(config))
+        run_task(
+            tiny_site(cohort[0], "source", tmp_path / place),
+            config,
+            order_for(Task.ADAPT_SOURCE),
+            first_weights(config),
+        )
         for place in ("one", "two")
     ]
-    later = _order(Task.ADAPT_SOURCE, server_round=2)
-    other = run_task(_site(cohort[0], "source", tmp_path / "three"), config, later, _first(config))
+    later = order_for(Task.ADAPT_SOURCE, server_round=2)
+    other = run_task(tiny_site(cohort[0], "source", tmp_path / "three"), config, later, first_weights(config))
     first, second, third = (reply.weights for reply in (*replies, other))
     assert first is not None
     assert second is not None
@@ -128,83 +66,53 @@ def test_equal_orders_give_equal_weights_on_a_fresh_site_and_another_round_does_
 
 
 def test_a_target_keeps_its_teacher_and_the_models_for_its_ensemble(target: Site) -> None:
-    config = _config()
+    config = tiny_config()
     for server_round in (1, 2):
-        run_task(target, config, _order(Task.ADAPT_TARGET, server_round=server_round), _first(config))
+        run_task(target, config, order_for(Task.ADAPT_TARGET, server_round=server_round), first_weights(config))
     state = SiteState(target.workspace / "state")
     assert state.load_tensors("teacher") is not None
     assert len(state.recent_globals()) == 2
 
 
-def test_pseudo_labels_diffusion_synthesis_and_refinement_follow_each_other_at_a_target(target: Site) -> None:
-    config = _config()
-    run_task(target, config, _order(Task.PSEUDO_LABEL, phase="pseudo-label"), _first(config))
-    state = SiteState(target.workspace / "state")
-    labelled = state.load_examples("pseudo-labelled")
-    assert len(labelled) == 2
-    assert all(example.label_map is not None and example.voxel_weight is not None for example in labelled)
-    denoiser = _first(config, ModelName.DENOISER)
-    trained = run_task(target, config, _order(Task.DIFFUSE, phase="diffuse"), denoiser).weights
-    assert trained is not None
-    row = appearance_of(labelled, 7).means * 2 - 1
-    torch.testing.assert_close(trained["class_table.rows"][1], row)
-    assert trained["class_table.rows"][0].equal(denoiser["class_table.rows"][0])
-    assert run_task(target, config, _order(Task.SYNTHESISE, phase="synthesise"), trained).num_examples == 2
-    assert {pair.domain for pair in state.load_examples("synthetic")} == {1}
-    reply = run_task(target, config, _order(Task.REFINE_TARGET, phase="refine"), _first(config))
-    assert reply.weights is not None
-
-
-def test_the_source_renders_its_labels_in_every_targets_look(source: Site) -> None:
-    config = _config()
-    order = dataclasses.replace(_order(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
-    reply = run_task(source, config, order, _first(config, ModelName.DENOISER))
-    pairs = SiteState(source.workspace / "state").load_examples("synthetic")
-    assert reply.num_examples == 4
-    assert sorted(pair.domain for pair in pairs) == [1, 1, 2, 2]
-    refined = run_task(source, config, _order(Task.REFINE_SOURCE, phase="refine"), _first(config))
-    assert refined.weights is not None
-
-
 def test_a_style_block_is_part_of_the_card_only_if_study_and_site_both_allow_it(source: Site) -> None:
-    open_study = _config(MEAN_BLOCK)
+    open_study = tiny_config(MEAN_BLOCK)
     willing = dataclasses.replace(source, allow_style_blocks=True)
     assert introduce(willing, open_study).style_block is not None
     assert introduce(source, open_study).style_block is None
-    assert introduce(willing, _config()).style_block is None
+    assert introduce(willing, tiny_config()).style_block is None
 
 
 def test_published_blocks_and_synthetic_looks_are_used_for_alignment(source: Site, target: Site) -> None:
-    blocks = _config(MEAN_BLOCK)
+    blocks = tiny_config(MEAN_BLOCK)
     block = introduce(dataclasses.replace(source, allow_style_blocks=True), blocks).style_block
     assert block is not None
-    order = dataclasses.replace(_order(Task.ADAPT_TARGET), style_blocks={"source": block})
-    with_block = run_task(target, blocks, order, _first(blocks)).weights
-    mined = _config({"style.provider": "synthetic"})
-    run_task(target, mined, _order(Task.PSEUDO_LABEL, phase="pseudo-label"), _first(mined))
-    run_task(target, mined, _order(Task.SYNTHESISE, phase="synthesise"), _first(mined, ModelName.DENOISER))
+    order = dataclasses.replace(order_for(Task.ADAPT_TARGET), style_blocks={"source": block})
+    with_block = run_task(target, blocks, order, first_weights(blocks)).weights
+    mined = tiny_config({"style.provider": "synthetic"})
+    run_task(target, mined, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(mined))
+    run_task(target, mined, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(mined, ModelName.DENOISER))
     assert {look.domain for look in SiteState(target.workspace / "state").load_examples("looks")} == {0}
-    with_looks = run_task(target, mined, _order(Task.ADAPT_TARGET), _first(mined)).weights
+    with_looks = run_task(target, mined, order_for(Task.ADAPT_TARGET), first_weights(mined)).weights
     assert with_block is not None
     assert with_looks is not None
     assert any(not with_block[name].equal(with_looks[name]) for name in with_block)
 
 
 def test_plain_asc_neither_adapts_its_window_nor_augments(target: Site, source: Site) -> None:
-    config = _config({"method": "asc", "adapt.cut-mix": False})
-    assert run_task(source, config, _order(Task.ADAPT_SOURCE), _first(config)).weights is not None
-    assert run_task(target, config, _order(Task.ADAPT_TARGET), _first(config)).weights is not None
+    config = tiny_config({"method": "asc", "adapt.cut-mix": False})
+    assert run_task(source, config, order_for(Task.ADAPT_SOURCE), first_weights(config)).weights is not None
+    assert run_task(target, config, order_for(Task.ADAPT_TARGET), first_weights(config)).weights is not None
 
 
 def test_a_broken_folder_is_refused_at_the_sites_own_gate(cohort: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        introduce(_site(tmp_path / "nowhere", "target", tmp_path), _config())
+        introduce(tiny_site(tmp_path / "nowhere", "target", tmp_path), tiny_config())
 
 
 def test_a_batch_that_does_not_fit_a_gpu_is_made_smaller_and_said(
     source: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    work = workplace.open_workplace(source, _config(), _order(Task.WARM_UP))
+    work = workplace.open_workplace(source, tiny_config(), order_for(Task.WARM_UP))
     on_gpu = dataclasses.replace(work, device=torch.device("cuda"))
     monkeypatch.setattr(workplace, "largest_batch", lambda *_args, **_named: 2)
     with caplog.at_level(logging.WARNING):
@@ -221,9 +129,9 @@ def test_the_teacher_s_decay_counts_the_steps_of_the_phase(target: Site, monkeyp
         return 0.5
 
     monkeypatch.setattr(segmentation_tasks, "ema_decay", decay)
-    config = _config({"adapt.num-local-steps": 2, "adapt.target-step-fraction": 1.0})
+    config = tiny_config({"adapt.num-local-steps": 2, "adapt.target-step-fraction": 1.0})
     for server_round in (1, 2):
-        run_task(target, config, _order(Task.ADAPT_TARGET, server_round=server_round), _first(config))
+        run_task(target, config, order_for(Task.ADAPT_TARGET, server_round=server_round), first_weights(config))
     assert counted == [0, 1, 2, 3]
 
 
@@ -240,8 +148,8 @@ def test_without_a_style_provider_the_source_adapts_on_its_scans_as_they_are(
         return source_loss(student, images, aligned, label_map)
 
     monkeypatch.setattr(segmentation_losses, "source_loss", loss)
-    config = _config({"method": "asc", "style.provider": provider})
-    run_task(source, config, _order(Task.ADAPT_SOURCE), _first(config))
+    config = tiny_config({"method": "asc", "style.provider": provider})
+    run_task(source, config, order_for(Task.ADAPT_SOURCE), first_weights(config))
     assert set(seen) == {is_same}
 
 
@@ -253,8 +161,8 @@ def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_wor
     domains: set[int],
     grey: set[float],
 ) -> None:
-    config = _config({"refine.class-contrast-share": 1.0})
-    order = replace(_order(Task.REFINE_SOURCE, phase="refine"), partner=partner, domains=("source", "a", "b"))
+    config = tiny_config({"refine.class-contrast-share": 1.0})
+    order = replace(order_for(Task.REFINE_SOURCE, phase="refine"), partner=partner, domains=("source", "a", "b"))
     state = SiteState(source.workspace / "state")
     shape = (1, *config.grid.patch_size)
     pairs = [
@@ -262,13 +170,23 @@ def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_wor
         for domain in (1, 2)
     ]
     state.save_examples("synthetic", pairs)
-    means = torch.tensor([[0.3] * 7, [0.6] * 7])
-    state.save_tensors("appearance", {"means": means, "spreads": 0 * means, "background": torch.ones(2, 3)})
+    means = torch.tensor([[0.9] * 7, [0.3] * 7, [0.6] * 7])
+    volumes = torch.ones(3, 7)
+    state.save_tensors(
+        "appearance", {"means": means, "spreads": 0 * means, "background": torch.ones(3, 3), "volumes": volumes}
+    )
     seen: dict[str, set[Any]] = {"domains": set(), "grey": set()}
 
-    def batch_of(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+    def batch_of(
+        work: Workplace,
+        examples: list[Example],
+        size: int,
+        draw: torch.Generator,
+        *,
+        ratios: torch.Tensor | None = None,
+    ) -> Batch:
         seen["domains"] |= {example.domain for example in examples} - {0}
-        return labelled_batch(work, examples, size, draw)
+        return labelled_batch(work, examples, size, draw, ratios=ratios)
 
     def contrast(
         images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
@@ -278,16 +196,8 @@ def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_wor
 
     monkeypatch.setattr(segmentation_losses, "labelled_batch", batch_of)
     monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
-    run_task(source, config, order, _first(config))
+    run_task(source, config, order, first_weights(config))
     assert seen == {"domains": domains, "grey": grey}
-
-
-def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
-    image = torch.tensor([0.0, 0.2, 0.2, 0.9, 0.6, 0.6]).view(1, 6, 1, 1)
-    label_map = torch.tensor([0, 1, 1, 1, 2, 2], dtype=torch.uint8).view(1, 6, 1, 1)
-    weight = torch.tensor([1.0, 1.0, 1.0, 0.4, 1.0, 1.0]).view(1, 6, 1, 1)
-    example = Example(image=image, label_map=label_map, voxel_weight=weight)
-    assert appearance_of([example], 3).means.tolist() == pytest.approx([0.0, 0.2, 0.6])
 
 
 def test_a_target_never_reads_training_labels_even_if_they_lie_in_its_folder(
@@ -297,15 +207,15 @@ def test_a_target_never_reads_training_labels_even_if_they_lie_in_its_folder(
     shutil.copytree(folder / "oracle" / "labelsTr", folder / "labelsTr")
     seen = {}
     for role in ("target", "source"):
-        site = _site(folder, role, tmp_path)
-        cases = training_cases(site, _config().grid, SiteState(site.workspace / "state"))
+        site = tiny_site(folder, role, tmp_path)
+        cases = training_cases(site, tiny_config().grid, SiteState(site.workspace / "state"))
         seen[role] = [case.label_map is not None for case in cases]
     assert seen == {"target": [False, False], "source": [True, True]}
 
 
 def test_a_new_run_forgets_the_teacher_and_models_of_an_earlier_one_but_not_prepared_cases(target: Site) -> None:
-    run_task(target, _config(), _order(Task.ADAPT_TARGET), _first(_config()))
-    introduce(target, _config())
+    run_task(target, tiny_config(), order_for(Task.ADAPT_TARGET), first_weights(tiny_config()))
+    introduce(target, tiny_config())
     state = SiteState(target.workspace / "state")
     assert state.load_tensors("teacher") is None
     assert state.recent_globals() == []
@@ -326,9 +236,9 @@ def test_random_looks_change_the_warm_up_and_a_share_of_zero_draws_nothing_for_t
     monkeypatch.setattr(segmentation_losses, "randomised", randomised)
     weights = []
     for share in (0.0, 0.75):
-        config = _config({"warm-up.random-look-share": share})
-        site = _site(cohort[0], "source", tmp_path / str(share))
-        weights.append(run_task(site, config, _order(Task.WARM_UP, phase="warm-up"), _first(config)).weights)
+        config = tiny_config({"warm-up.random-look-share": share})
+        site = tiny_site(cohort[0], "source", tmp_path / str(share))
+        weights.append(run_task(site, config, order_for(Task.WARM_UP, phase="warm-up"), first_weights(config)).weights)
     assert plain_shares == [0.25, 0.25]  # two steps
     plain, random = weights
     assert plain is not None

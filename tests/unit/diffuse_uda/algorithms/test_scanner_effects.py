@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from scipy import ndimage
 
 from diffuse_uda.algorithms.scanner_effects import (
+    field_of_view_around,
     random_bias_field,
     random_field_of_view,
     random_noise,
@@ -40,6 +42,45 @@ def test_noise_stays_below_the_largest_standard_deviation() -> None:
     stds = noise.flatten(1).std(dim=1)
     assert float(stds.max()) < 0.103
     assert float(stds.max()) > 2 * float(stds.min())
+
+
+def _ball_in_a_body() -> tuple[torch.Tensor, torch.Tensor]:
+    """A structure of 2103 voxels (radius 8) in a body of 8217 (radius 12.5) in air."""
+    offsets = torch.arange(32) - 15.5
+    distance = sum(part.square() for part in torch.meshgrid(offsets, offsets, offsets, indexing="ij")) ** 0.5
+    return (distance <= 8).long()[None, None], (distance <= 12.5)[None, None]
+
+
+@pytest.mark.parametrize("wanted", [0.0, 0.3, 1.0])
+def test_as_much_is_left_around_the_structures_as_wanted(wanted: float) -> None:
+    label_map, body = _ball_in_a_body()
+    seen = field_of_view_around(label_map, body, torch.tensor([wanted]), _generator())
+    labelled = float((label_map > 0).sum())
+    assert float((seen & (label_map == 0)).sum()) / labelled == pytest.approx(wanted, abs=2 / labelled)
+    assert bool(seen[label_map > 0].all())
+    assert not bool(seen[~body].any())
+
+
+def test_what_is_nearest_to_the_structures_stays_and_the_border_is_ragged() -> None:
+    label_map, body = _ball_in_a_body()
+    borders = []
+    for seed in range(2):
+        seen = field_of_view_around(label_map, body, torch.tensor([0.6]), _generator(seed))
+        distance = torch.from_numpy(ndimage.distance_transform_edt((label_map == 0).numpy()[0, 0]))
+        outside = body & (label_map == 0)
+        kept, lost = distance[(seen & outside)[0, 0]], distance[(outside & ~seen)[0, 0]]
+        assert float(kept.median()) < float(lost.median()) - 0.5
+        assert float(kept.max()) > float(lost.min())
+        borders.append(seen)
+    assert not borders[0].equal(borders[1])
+
+
+def test_less_than_wanted_leaves_the_whole_body_and_every_sample_has_its_own_share() -> None:
+    label_map, body = (part.repeat(3, 1, 1, 1, 1) for part in _ball_in_a_body())
+    seen = field_of_view_around(label_map, body, torch.tensor([50.0, 0.5, 0.0]), _generator())
+    assert seen[0].equal(body[0])
+    assert int(seen[2].sum()) < int(seen[1].sum()) < int(seen[0].sum())
+    assert int(seen[2].sum()) == int(label_map[2].sum())
 
 
 def _one_structure() -> tuple[torch.Tensor, torch.Tensor]:

@@ -67,7 +67,10 @@ def test_without_domain_conditioning_every_domain_looks_the_same() -> None:
 def appearance(clean: Tensor) -> ClassAppearance:
     """Classes of these clean intensities in [-1, 1], each of the same spread, in a body of grey."""
     return ClassAppearance(
-        means=(clean + 1) / 2, spreads=torch.full(clean.shape, 0.1), background=torch.full((NUM_QUANTILES,), 0.5)
+        means=(clean + 1) / 2,
+        spreads=torch.full(clean.shape, 0.1),
+        background=torch.full((NUM_QUANTILES,), 0.5),
+        volumes=torch.linspace(0.1, 0.9, len(clean)),
     )
 
 
@@ -75,7 +78,7 @@ def test_what_is_put_into_the_class_table_comes_out_of_it() -> None:
     table, known = ClassTable(3, 3), appearance(torch.tensor([-1.0, 0.25, 0.5]))
     table.describe(2, known)
     found = table.appearance([2, 0])
-    for part in ("means", "spreads", "background"):
+    for part in ("means", "spreads", "background", "volumes"):
         torch.testing.assert_close(getattr(found, part)[0], getattr(known, part))
     assert found.spreads[1].tolist() == [0.0, 0.0, 0.0]
 

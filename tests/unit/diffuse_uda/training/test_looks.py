@@ -59,6 +59,7 @@ def known() -> ClassAppearance:
         means=torch.tensor([[0.0, 0.2, 0.8], [0.0, 0.3, 0.7]]),
         spreads=torch.full((2, 3), 0.05),
         background=torch.linspace(0.1, 0.9, NUM_QUANTILES).expand(2, -1),
+        volumes=torch.tensor([[1.0, 0.5, 0.5], [0.2, 0.5, 0.5]]),
     )
 
 

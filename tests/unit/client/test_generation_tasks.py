@@ -1,0 +1,127 @@
+"""Pseudo-labels, rounds of the denoiser and rendering at one site."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from client import generation_tasks
+from client.generation_tasks import appearance_of
+from client.site import Site
+from client.site_state import SiteState
+from client.tasks import run_task
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance
+from diffuse_uda.algorithms.structure_size import random_sizes
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.training.batches import Example
+from diffuse_uda.types import ModelName, StateDict
+from tests.tiny_site import first_weights, order_for, tiny_config
+
+
+def test_pseudo_labels_diffusion_synthesis_and_refinement_follow_each_other_at_a_target(target: Site) -> None:
+    config = tiny_config()
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    state = SiteState(target.workspace / "state")
+    labelled = state.load_examples("pseudo-labelled")
+    assert len(labelled) == 2
+    assert all(example.label_map is not None and example.voxel_weight is not None for example in labelled)
+    denoiser = first_weights(config, ModelName.DENOISER)
+    trained = run_task(target, config, order_for(Task.DIFFUSE, phase="diffuse"), denoiser).weights
+    assert trained is not None
+    row = appearance_of(labelled, 7).means * 2 - 1
+    torch.testing.assert_close(trained["class_table.rows"][1], row)
+    assert trained["class_table.rows"][0].equal(denoiser["class_table.rows"][0])
+    assert run_task(target, config, order_for(Task.SYNTHESISE, phase="synthesise"), trained).num_examples == 2
+    assert {pair.domain for pair in state.load_examples("synthetic")} == {1}
+    reply = run_task(target, config, order_for(Task.REFINE_TARGET, phase="refine"), first_weights(config))
+    assert reply.weights is not None
+
+
+def test_the_source_renders_its_labels_in_every_targets_look(source: Site) -> None:
+    config = tiny_config()
+    order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
+    reply = run_task(source, config, order, first_weights(config, ModelName.DENOISER))
+    pairs = SiteState(source.workspace / "state").load_examples("synthetic")
+    assert reply.num_examples == 4
+    assert sorted(pair.domain for pair in pairs) == [1, 1, 2, 2]
+    refined = run_task(source, config, order_for(Task.REFINE_SOURCE, phase="refine"), first_weights(config))
+    assert refined.weights is not None
+
+
+def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
+    image = torch.tensor([0.0, 0.2, 0.2, 0.9, 0.6, 0.6]).view(1, 6, 1, 1)
+    label_map = torch.tensor([0, 1, 1, 1, 2, 2], dtype=torch.uint8).view(1, 6, 1, 1)
+    weight = torch.tensor([1.0, 1.0, 1.0, 0.4, 1.0, 1.0]).view(1, 6, 1, 1)
+    example = Example(image=image, label_map=label_map, voxel_weight=weight)
+    assert appearance_of([example], 3).means.tolist() == pytest.approx([0.0, 0.2, 0.6])
+
+
+@pytest.mark.parametrize(("pass_index", "share"), [(0, 1.0), (1, 0.25)])
+def test_the_mixture_tells_less_in_later_passes(
+    target: Site, monkeypatch: pytest.MonkeyPatch, pass_index: int, share: float
+) -> None:
+    """The network says class 0 everywhere, the mixture class 1: the share decides how sure the labels are of which."""
+    config = tiny_config({"pseudo-label.later-mixture-share": 0.25})
+
+    def probabilities(*_: object) -> torch.Tensor:
+        return torch.eye(7)[0].view(7, 1, 1, 1).repeat(1, 16, 16, 16)
+
+    def sharpened(images: list[torch.Tensor], *_: object, **__: object) -> list[torch.Tensor]:
+        return [torch.eye(7)[1].view(7, 1, 1, 1).repeat(1, 16, 16, 16) for _image in images]
+
+    monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
+    monkeypatch.setattr(generation_tasks, "sharpen_probabilities", sharpened)
+    order = dataclasses.replace(order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), pass_index=pass_index)
+    reply = run_task(target, config, order, first_weights(config))
+    assert reply.metrics["confidence"] == pytest.approx(max(share, 1 - share))
+    labelled = SiteState(target.workspace / "state").load_examples("pseudo-labelled")
+    assert {int(example.label_map.max()) for example in labelled if example.label_map is not None} == {int(share > 0.5)}
+
+
+def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:
+    weights = first_weights(tiny_config(), ModelName.DENOISER)
+    weights["class_table.volumes"][: len(volumes)] = volumes
+    return weights
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
+) -> None:
+    seen: list[list[float]] = []
+
+    def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+        seen.extend(ratios[:, 3].tolist())
+        return random_sizes(label_map, ratios, draw)
+
+    monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    volumes = torch.ones(3, 7)
+    volumes[1, 3], volumes[2, 3] = 3.0, 0.5
+    order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
+    run_task(source, tiny_config({"synthesise.resize": resize}), order, _denoiser_that_knows(volumes))
+    assert seen == ([3.0, 3.0, 0.5, 0.5] if resize else [])
+    kept = SiteState(source.workspace / "state").load_tensors("appearance")
+    assert kept is not None
+    torch.testing.assert_close(ClassAppearance(**kept).volumes, volumes)
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_the_source_refines_on_structures_in_sizes_of_its_partner(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
+) -> None:
+    seen: list[list[float]] = []
+
+    def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+        seen.extend(ratios[:, 3].tolist())
+        return random_sizes(label_map, ratios, draw)
+
+    config = tiny_config({"refine.resize": resize, "synthesise.resize": False})
+    volumes = torch.ones(3, 7)
+    volumes[1, 3], volumes[2, 3] = 3.0, 0.5
+    domains = ("source", "target", "other")
+    render = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=domains)
+    run_task(source, config, render, _denoiser_that_knows(volumes))
+    monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    refine = dataclasses.replace(order_for(Task.REFINE_SOURCE, phase="refine-for-2"), domains=domains, partner=2)
+    run_task(source, config, refine, first_weights(config))
+    assert set(seen) == ({0.5} if resize else set())
