@@ -11,6 +11,7 @@ from diffuse_uda.config import GridConfig
 from diffuse_uda.data.cases import PreparedCase, load_prepared, prepare_case, save_prepared
 from diffuse_uda.data.formats.nnunet import CaseFiles, CentreFolder, evaluation_cases, read_centre
 from diffuse_uda.training.batches import Example
+from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.types import SiteRole
 
 
@@ -49,6 +50,9 @@ def _prepared(files: tuple[CaseFiles, ...], grid: GridConfig, state: SiteState, 
     cache = state.folder / f"{CASES}{part}-{digest.hexdigest()[:16]}.safetensors"
     if cache.exists():
         return load_prepared(cache)
-    cases = [prepare_case(case, grid.spacing_mm, grid.patch_size) for case in files]
+    cases = []
+    for case in files:
+        raise_if_stopped()
+        cases.append(prepare_case(case, grid.spacing_mm, grid.patch_size))
     save_prepared(cache, cases)
     return cases

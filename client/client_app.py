@@ -1,9 +1,10 @@
-"""A site as a Flower app: decode, work, check what may leave, encode. What goes wrong is said in sealed words."""
+"""A site as a Flower app: a translation between Flower's messages and the site's correspondence, in sealed words."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 
@@ -12,11 +13,11 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client import tasks
-from client.site import Site, open_site
-from diffuse_uda.config import StudyConfig
+from client.correspondence import Desk, Received, answer_with_card, answer_with_work, open_desk, receive, refuse
+from client.site import open_site
+from client.watchdog import watched
 from diffuse_uda.errors import SiteTaskError
-from diffuse_uda.exchange.flower import INTRODUCE, ErrorCode, decode_order, encode_card, encode_reply, error_reply
-from diffuse_uda.exchange.policy import check_card, reply_policy
+from diffuse_uda.exchange.flower import INTRODUCE, ErrorCode, error_reply
 from diffuse_uda.exchange.run_options import read_run_config
 from diffuse_uda.exchange.sealing import sealed
 from diffuse_uda.methods.phase import Task
@@ -24,24 +25,17 @@ from diffuse_uda.methods.phase import Task
 app = ClientApp()
 
 
-def _introduce(site: Site, config: StudyConfig, _content: RecordDict) -> RecordDict:
-    card = tasks.introduce(site, config)
-    check_card(card, config, site_allows_style=site.allow_style_blocks)
-    return encode_card(card)
+def _introduce(desk: Desk, letter: Received) -> RecordDict:
+    return answer_with_card(desk, letter, tasks.introduce)
 
 
-def _work(site: Site, config: StudyConfig, content: RecordDict) -> RecordDict:
-    order, weights = decode_order(content)
-    policy = reply_policy(config, site.role, order, weights)
-    reply = policy.without_small_groups(tasks.run_task(site, config, order, weights))
-    policy.check(reply)
-    return encode_reply(reply)
+def _work(desk: Desk, letter: Received) -> RecordDict:
+    return answer_with_work(desk, letter, tasks.run_task)
 
 
-def _sealed_reply(
-    message: Message, context: Context, work: Callable[[Site, StudyConfig, RecordDict], RecordDict]
-) -> Message:
+def _sealed_reply(message: Message, context: Context, work: Callable[[Desk, Received], RecordDict]) -> Message:
     """Do the work for the site of this node; the reply is the result, or an error without its words."""
+    desk, letter = None, None
     try:
         with sealed(message.metadata.message_type):
             config, options = read_run_config(context.run_config)
@@ -52,10 +46,24 @@ def _sealed_reply(
                     return error_reply(ErrorCode.SITE_UNASSIGNED, "this node plays no site yet", message)
                 sites = json.loads(options.sites_file.read_text(encoding="utf-8"))
                 node_config |= sites[int(node_config["partition-id"])]
-            content = work(open_site(node_config), config, message.content)
+            desk = open_desk(open_site(node_config), config)
+            letter = receive(desk, message.metadata.message_type, message.content)
+            limit_s = config.federation.idle_timeout_s
+            content = watched(partial(work, desk, letter), silence_limit_s=limit_s)
         return Message(content, reply_to=message)
     except SiteTaskError as error:
-        return error_reply(ErrorCode.TASK_FAILED, str(error), message)
+        return error_reply(ErrorCode.TASK_FAILED, _signed(desk, letter, str(error)), message)
+
+
+def _signed(desk: Desk | None, letter: Received | None, words: str) -> str:
+    """Sign an error's sealed words, if the site has come as far as its key; a failure to do so adds no words."""
+    if desk is None or letter is None:
+        return words
+    try:
+        with sealed("refusal"):
+            return refuse(desk, letter, words)
+    except SiteTaskError:
+        return words
 
 
 @app.query(INTRODUCE.partition(".")[2])

@@ -17,6 +17,7 @@ from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_pro
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
 from diffuse_uda.config import StyleProvider
 from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.landmarks import Landmark, passing
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.training.batches import Batch, Example, draw_batch
 from diffuse_uda.training.device import autocast
@@ -69,6 +70,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         weight = confidence_weight(pseudo.confidence, floor=1.0 / work.num_classes)
         sure += float(pseudo.confidence[case.image > 0].mean()) / len(cases)
         labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
+    passing(Landmark.PSEUDO_LABEL)
     work.state.save_examples("pseudo-labelled", labelled)
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
 
@@ -104,6 +106,7 @@ def diffuse_loss(
     size = work.batch_size(ModelName.DENOISER, config.diffuse.batch_size)
 
     def loss_at(_step: int) -> Tensor:
+        passing(Landmark.DIFFUSION_STEP)
         batch = _diffusion_batch(work, examples, size, draw)
         with autocast(work.device, config.compute):
             return denoising_loss(denoiser, batch, config.diffusion, draw)
@@ -198,6 +201,7 @@ def _rendered(
         with autocast(work.device, work.config.compute):
             images = render(denoiser, label_map, domain_index, work.config.diffusion, draw).float().cpu()
         images = torch.where(images < AIR, 0.0, images)
+        passing(Landmark.SYNTHESIS)
         for image, rendered_map, (_, domain) in zip(images, label_map.cpu(), chosen, strict=True):
             yield Example(image=image, label_map=rendered_map, domain=domain)
 

@@ -19,6 +19,7 @@ from client.workplace import Workplace, trained
 from diffuse_uda.algorithms.ema import ema_decay, update_ema_
 from diffuse_uda.config import FitConfig, StyleProvider, WarmUpConfig
 from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.landmarks import Landmark, passing
 from diffuse_uda.training.batches import Example
 from diffuse_uda.training.fitting import fit
 from diffuse_uda.training.looks import Look, look_of
@@ -145,12 +146,18 @@ def _fitted(
     after_step: Callable[[int], None] | None = None,
 ) -> SiteReply:
     """Take the round's steps with the optimiser this site kept, keep it again, reply with the weights."""
+
+    def stepped(step: int) -> None:
+        passing(Landmark.SEGMENTATION_STEP)
+        if after_step is not None:
+            after_step(step)
+
     result = fit(
         student,
         loss_at,
         work.plan(fitting).scaled(rate_scale),
         optimizer_state=work.state.load_optimizer(work.order.phase) if work.order.server_round > 1 else None,
-        after_step=after_step,
+        after_step=stepped,
     )
     work.state.save_optimizer(work.order.phase, result.optimizer_state)
     return trained(student, num_examples, {"loss": result.mean_loss})

@@ -11,6 +11,10 @@ from diffuse_uda.errors import ConfigError
 from diffuse_uda.types import Scalar, SiteRole
 
 EvaluationPart = Literal["development", "test", "all"]
+SIGNING_KEY = "signing-key.pem"
+AUDIT_LOG = "audit.jsonl"
+"""Where both are in the workspace, unless the node-config names other places."""
+
 EVALUATION_PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 
 
@@ -32,6 +36,12 @@ class Site:
     """Whether the sites of a round share this machine's cores, as in a simulation; a hospital has its machine alone."""
     evaluation_part: EvaluationPart = "all"
     """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
+    egress_policy: Path | None = None
+    """TOML file with the site's own word on what may leave; None leaves it to the study. Outside the travelling code."""
+    signing_key: Path
+    """Private key that signs every message; made at the first start if missing."""
+    audit_log: Path
+    """Where everything that came in and went out is written down."""
 
 
 def open_site(node_config: Mapping[str, Scalar]) -> Site:
@@ -49,6 +59,9 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         "num-threads",
         "shares-machine",
         "evaluation-part",
+        "egress-policy",
+        "signing-key",
+        "audit-log",
         "partition-id",
         "num-partitions",
     }
@@ -68,13 +81,18 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         msg = f"node-config evaluation-part: found {part!r}; wanted one of {list(EVALUATION_PARTS)}"
         raise ConfigError(msg)
     num_threads = node_config.get("num-threads")
+    workspace = Path(str(node_config["workspace"]))
+    policy = node_config.get("egress-policy")
     return Site(
         site_id=str(node_config["site-id"]),
         role=role,
         data_dir=Path(str(node_config["data-dir"])),
-        workspace=Path(str(node_config["workspace"])),
+        workspace=workspace,
         allow_style_blocks=bool(node_config.get("allow-style-blocks", False)),
         num_threads=None if num_threads is None else int(num_threads),
         shares_machine=bool(node_config.get("shares-machine", False)),
         evaluation_part=part,
+        egress_policy=None if policy is None else Path(str(policy)),
+        signing_key=Path(str(node_config.get("signing-key", workspace / SIGNING_KEY))),
+        audit_log=Path(str(node_config.get("audit-log", workspace / AUDIT_LOG))),
     )

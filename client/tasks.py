@@ -64,8 +64,15 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
     )
 
 
-def run_task(site: Site, config: StudyConfig, order: WorkOrder, weights: StateDict) -> SiteReply:
+def run_task(
+    site: Site,
+    config: StudyConfig,
+    order: WorkOrder,
+    weights: StateDict,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> SiteReply:
     """Carry out one order; the seconds it took are added to the scalars."""
-    started = time.monotonic()
+    started = clock()
     reply = TASKS[order.task](open_workplace(site, config, order), weights)
-    return replace(reply, metrics={**reply.metrics, "seconds": time.monotonic() - started})
+    return replace(reply, metrics={**reply.metrics, "seconds": clock() - started})

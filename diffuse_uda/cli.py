@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,24 @@ from rich.table import Table
 
 from diffuse_uda.config import StudyConfig, preset
 from diffuse_uda.data.intake import check_centre
-from diffuse_uda.errors import DiffuseUdaError
+from diffuse_uda.deployment.trial_certificates import Trial, write_trial
+from diffuse_uda.doctor.address import parse_address
+from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine
+from diffuse_uda.doctor.hub_verdicts import Expected
+from diffuse_uda.doctor.page import page_json, page_text
+from diffuse_uda.doctor.verdict import Status, overall
+from diffuse_uda.egress_commands import audit, preview_egress, site_key
+from diffuse_uda.errors import DiffuseUdaError, QuorumError
+from diffuse_uda.exchange.plan import plan_hash
 from diffuse_uda.training.prediction import load_segmenter, predict_scan
 from diffuse_uda.training.scoring import score_folders
 from diffuse_uda.types import SiteRole
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
+EXIT_FAILED = 1
 EXIT_REFUSED = 2
+EXIT_DESERTED = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -86,22 +97,100 @@ def check(
 def config(
     study: Annotated[Path | None, typer.Option(help="A study file; without it, the preset as it is.")] = None,
     preset_name: Annotated[str, typer.Option("--preset", help="small or paper.")] = "small",
+    *,
+    only_hash: Annotated[bool, typer.Option("--hash", help="Only the plan's hash, for a site's policy.")] = False,
 ) -> None:
     """Print every configuration key with the value it has."""
     chosen = preset(preset_name) if study is None else StudyConfig.from_toml(study)
+    if only_hash:
+        typer.echo(plan_hash(chosen))
+        return
     for key, value in chosen.to_flat().items():
         typer.echo(f"{key} = {json.dumps(value)}")
+
+
+@app.command()
+def doctor(
+    *,
+    study: Annotated[Path | None, typer.Option(help="Study file for the estimates; else the preset small.")] = None,
+    data: Annotated[Path | None, typer.Option(help="This centre's folder; needs --role.")] = None,
+    role: Annotated[SiteRole | None, typer.Option(help="What the centre will be.")] = None,
+    workspace: Annotated[Path | None, typer.Option(help="The site's private folder.")] = None,
+    hub: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the federation's hub listens.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="The federation's CA (PEM).")] = None,
+    cert: Annotated[Path | None, typer.Option(help="The hub's certificate (PEM), at the hub; needs --key.")] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(help="A private key, once or more: with --cert, the certificate's first; else a site's own."),
+    ] = None,
+    expected_fingerprint: Annotated[str | None, typer.Option(help="SHA-256 of the CA's or hub's certificate.")] = None,
+    expected_federation: Annotated[str | None, typer.Option(help="Name that the hub must give.")] = None,
+    health: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A gRPC health service to ask.")] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Address that must be free, once or more; else a site's own."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
+) -> None:
+    """Say what would stop this machine in a federation, and what to do: PASS, WARN or FAIL for every check."""
+    if data is not None and role is None:
+        msg = "--data needs --role source or --role target"
+        raise typer.BadParameter(msg)
+    if cert is not None and not key:
+        msg = "--cert needs its --key"
+        raise typer.BadParameter(msg)
+    verdicts = examine(
+        Examination(
+            study=study,
+            data=data,
+            role=role or SiteRole.TARGET,
+            workspace=workspace,
+            hub=None if hub is None else parse_address(hub),
+            ca=ca,
+            certificate=cert,
+            keys=tuple(key or ()),
+            expected=Expected(fingerprint=expected_fingerprint, federation=expected_federation),
+            health=None if health is None else parse_address(health),
+            listening=tuple(map(parse_address, listen)) if listen else DEFAULT_LISTENING,
+        )
+    )
+    typer.echo(page_json(verdicts) if as_json else page_text(verdicts))
+    if overall(verdicts) is Status.FAIL:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def certs(
+    out: Annotated[Path, typer.Argument(help="A new folder; each part of it goes to somebody else.")],
+    hub_name: Annotated[list[str], typer.Option(help="Host name or IP address of the hub, once or more.")],
+    site: Annotated[list[str], typer.Option(help="A site's id, once or more.")],
+    days: Annotated[int, typer.Option(help="How long the certificates are valid.")] = 90,
+) -> None:
+    """Make certificates and keys for a trial federation: a CA, the hub's certificate, a key for every site."""
+    trial = Trial(hub_names=tuple(hub_name), site_ids=tuple(site), days=days)
+    for path in write_trial(out, trial, now=datetime.now(tz=UTC)):
+        typer.echo(path)
+    typer.echo("ca/ca.key stays with the coordinator, offline; a .key goes to nobody but its owner, and never by mail")
+
+
+app.add_typer(audit, name="audit")
+app.command()(preview_egress)
+app.command()(site_key)
 
 
 def run_command_line(commands: typer.Typer) -> int:
     """Run a command line and turn its end into an exit code: neither a refusal nor Ctrl-C shows a traceback.
 
     Returns:
-        0, or 2 for a refusal (its message is on standard error), or 130 after Ctrl-C.
+        0, or 2 for a refusal and 3 where too few sites came or replied (the message is on standard error), or 130 after
+        Ctrl-C.
     """
     console = Console(stderr=True)
     try:
         code = commands(standalone_mode=False)
+    except QuorumError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return EXIT_DESERTED
     except DiffuseUdaError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return EXIT_REFUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -25,8 +26,30 @@ class ExchangeError(DiffuseUdaError):
     """Something tried to leave a site that its exchange policy does not list."""
 
 
+class RefusalError(ExchangeError):
+    """An order a site does not carry out, or a reply it does not let out, with every broken rule at once."""
+
+    def __init__(self, what: str, broken: Sequence[tuple[str, str]]) -> None:
+        """Keep the rules; the words are for the log of whoever refuses.
+
+        Args:
+            what: What is refused.
+            broken: Identifier of each broken rule, such as `foreign-tensor`, with what was found and wanted.
+        """
+        self.rules = tuple(rule for rule, _ in broken)
+        super().__init__(f"{what}: {'; '.join(words for _, words in broken)}")
+
+
+class AuditError(DiffuseUdaError):
+    """An audit log that cannot be read or continued."""
+
+
 class SiteTaskError(DiffuseUdaError):
     """A task failed at a site; the reason stays in that site's log."""
+
+
+class StandstillError(SiteTaskError):
+    """Work that has shown no progress for too long."""
 
 
 class QuorumError(DiffuseUdaError):
@@ -35,6 +58,14 @@ class QuorumError(DiffuseUdaError):
 
 class CheckpointError(DiffuseUdaError):
     """A checkpoint that is missing, damaged, or belongs to another model."""
+
+
+class StorageError(DiffuseUdaError):
+    """A disk that does not take what has to be kept; the message says what, why, and how much room there is."""
+
+
+class InUseError(DiffuseUdaError):
+    """A folder in which another run is at work; the message names its process."""
 
 
 class MemoryEstimateError(DiffuseUdaError):

@@ -33,6 +33,17 @@ class ModelName(StrEnum):
     DENOISER = "denoiser"
 
 
+class AverageRule(StrEnum):
+    """How the targets' weights become one model; the source's share is the same in all of them."""
+
+    MEAN = "mean"
+    """Weighted by cases."""
+    TRIMMED_MEAN = "trimmed-mean"
+    """Value by value without the largest and the smallest; every target counts alike."""
+    MEDIAN = "median"
+    """Value by value the middle one; every target counts alike."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightUpdate:
     """What one site sends after one round of work: weights and a few numbers, never voxels."""

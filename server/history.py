@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from diffuse_uda.types import ModelName
 
@@ -26,8 +27,14 @@ class SiteState(StrEnum):
     """It answered with an error; the reason is in its own log."""
     REJECTED = "rejected"
     """Its reply was not what was asked for, or would have spoilt the model."""
-    MISSING = "missing"
-    """Nothing came in time."""
+    LOST = "lost"
+    """Its app stopped, or its node came and went, as often as it was asked."""
+    SILENT = "silent"
+    """It took the order and was then out of reach for longer than `federation.idle-timeout-s`."""
+    OVERDUE = "overdue"
+    """It was still within reach when `federation.round-timeout-s` was over."""
+    ABSENT = "absent"
+    """It was not there to take an order; it may come back in a later round."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +54,12 @@ class SiteRecord:
     """From the site."""
     share: float = 0.0
     """Weight in the average; 0 where nothing is averaged."""
+    sha256: str = ""
+    """Of everything the site sent; empty if nothing came."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about a reply that was used all the same."""
+    num_sendings: int = 1
+    """How often the order was sent; more than once to a site that crashed or went away over it, 0 to an absent one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +79,8 @@ class RoundRecord:
     seconds: float
     seconds_at_work: float
     """The part of `seconds` in which at least one site was at work, by the sites' own clocks."""
+    ignored: tuple[str, ...] = ()
+    """Replies that came during the round and do not count: site, why (`server.mail.Ignored`), and the order's group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,17 +92,21 @@ class StudyStarted:
     site_ids: tuple[str, ...]
     num_rounds: int
     """Rounds of all phases together; of those that are left, if the study goes on from an earlier run."""
+    run: str = field(default="", compare=False)
+    """Name of the run, the same after it was interrupted and goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundStarted:
-    """Orders went out."""
+    """Orders are about to go out."""
 
     phase: str
     server_round: int
     num_rounds: int
     site_ids: tuple[str, ...]
     """The sites that were asked."""
+    bases: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """SHA-256 of the weights that go out, by site."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +196,16 @@ def append_record(folder: Path, record: RoundRecord) -> None:
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def record_of(facts: Mapping[str, Any]) -> RoundRecord:
+    """A round's record from what `asdict` made of it."""
+    sites = {
+        site_id: SiteRecord(**{**site, "state": SiteState(site["state"]), "warnings": tuple(site.get("warnings", ()))})
+        for site_id, site in facts["sites"].items()
+    }
+    ignored = tuple(facts.get("ignored", ()))
+    return RoundRecord(**{**facts, "model": ModelName(facts["model"]), "sites": sites, "ignored": ignored})
 
 
 def _ends_with_newline(path: str) -> bool:

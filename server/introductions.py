@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from diffuse_uda.config import StudyConfig
@@ -13,7 +13,7 @@ from diffuse_uda.exchange.flower import INTRODUCE, decode_card, empty_content
 from diffuse_uda.exchange.orders import SiteCard
 from diffuse_uda.exchange.run_options import PREPARE_SITES, RunOptions
 from diffuse_uda.types import SiteRole
-from server.mail import Mail, Outcome
+from server.mail import Mail, Outcome, Patience
 
 LOOK_AROUND_S = 0.5
 """Seconds between two looks at who is online."""
@@ -31,10 +31,13 @@ def meet_sites(
     config: StudyConfig,
     options: RunOptions,
     *,
+    expected: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[int, SiteCard]:
     """Ask every node for its card until the study can begin or `federation.join-timeout-s` is over.
+
+    A run that goes on waits for the sites that it began with (`expected`, by site id).
 
     A node that comes later takes no part in this run: the rows of the denoiser's domain table are given out here.
     Simulated nodes that are nobody yet get their sites from `options.prepare_sites`.
@@ -69,7 +72,8 @@ def meet_sites(
             continue
         cards |= asked.cards
         settled = set(mail.nodes()) <= cards.keys()  # nodes come up one after another
-        if (settled and _is_enough(cards, config)) or clock() >= deadline:
+        is_complete = set(expected) <= {card.site_id for card in cards.values()}
+        if (settled and is_complete and _is_enough(cards, config)) or clock() >= deadline:
             break
         sleep(LOOK_AROUND_S)
     if not cards:
@@ -84,7 +88,7 @@ def _ask(mail: Mail, node_ids: list[int], *, timeout_s: float) -> _Round:
         for node_id in node_ids
     ]
     asked = _Round(cards={}, failures={}, unassigned=[])
-    for answer in mail.answers(letters, timeout_s=timeout_s):
+    for answer in mail.answers(letters, patience=Patience(idle_s=timeout_s, limit_s=timeout_s)):
         if answer.content is not None:
             try:
                 asked.cards[answer.node_id] = decode_card(answer.content)
@@ -92,7 +96,7 @@ def _ask(mail: Mail, node_ids: list[int], *, timeout_s: float) -> _Round:
                 asked.failures[answer.node_id] = str(error)
         elif answer.outcome is Outcome.UNASSIGNED:
             asked.unassigned.append(answer.node_id)
-        elif answer.outcome is Outcome.FAILED:
+        elif answer.outcome in {Outcome.FAILED, Outcome.REFUSED}:
             asked.failures[answer.node_id] = answer.reason
     return asked
 

@@ -11,16 +11,21 @@ from typing import Any
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.exchange.orders import SiteCard
-from diffuse_uda.methods.phase import Exchange, PhaseName
+from diffuse_uda.methods.phase import Exchange
 from diffuse_uda.training.checkpoints import save_checkpoint
 from diffuse_uda.types import ModelName, StateDict
+from server.accepted import ACCEPTED_FILE
 from server.history import HISTORY_FILE, RoundRecord
+from server.journal import JOURNAL_FILE
+from server.quarantine import QUARANTINE
 from server.workflow import Step
 
 FEDERATION_FILE = "federation.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
+ROUNDS = "rounds"
+"""Folder of the checkpoints that a run goes on from, within `checkpoints`."""
 SEGMENTER = "segmenter"
 """Folder of the segmenter that all sites share: `diffuse-uda predict` takes it."""
 SEGMENTERS = "segmenters"
@@ -32,9 +37,9 @@ DENOISER_MEAN = "denoiser-mean"
 def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard]) -> None:
     """Make the folder of a run and write down the study and who takes part; an earlier run's record is replaced."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in (HISTORY_FILE, EVALUATION_FILE):
+    for name in (JOURNAL_FILE, HISTORY_FILE, EVALUATION_FILE, ACCEPTED_FILE):
         (run_dir / name).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, SEGMENTER, SEGMENTERS):
+    for name in (CHECKPOINTS, SEGMENTER, SEGMENTERS, QUARANTINE):
         shutil.rmtree(run_dir / name, ignore_errors=True)
     study = {
         "config": config.to_flat(),
@@ -52,31 +57,20 @@ def open_run_folder(run_dir: Path, config: StudyConfig, sites: Sequence[SiteCard
     _write_json(run_dir / FEDERATION_FILE, study)
 
 
-def save_models(
-    run_dir: Path,
-    step: Step,
-    weights: StateDict,
-    denoiser_mean: StateDict | None,
-    metadata: Mapping[str, Any],
-) -> None:
-    """Save what a round has changed: as `latest`, and under the phase's label after its last round.
+def changed_models(step: Step, weights: StateDict, denoiser_mean: StateDict | None) -> dict[str, StateDict]:
+    """What a round has changed, by the names of the checkpoints.
 
     Args:
-        run_dir: The run's folder.
         step: The round.
         weights: The model that the phase trains, as the round has left it.
         denoiser_mean: Running mean of the denoiser, once there is one.
-        metadata: Facts for the manifest.
     """
     if step.phase.exchange is Exchange.NOTHING:
-        return
+        return {}
     changed = {step.phase.checkpoint: weights}
     if step.phase.model is ModelName.DENOISER and denoiser_mean is not None:
         changed[DENOISER_MEAN] = denoiser_mean
-    facts = {**metadata, "phase": step.phase.label, "server_round": step.server_round}
-    for folder in (LATEST, step.phase.label) if step.is_last else (LATEST,):
-        for name, model in changed.items():
-            save_checkpoint(run_dir / CHECKPOINTS / folder / name, model, {**facts, "model": name})
+    return changed
 
 
 def save_segmenters(
@@ -96,13 +90,13 @@ def save_segmenters(
         save_checkpoint(run_dir / SEGMENTERS / site_id, weights, facts)
 
 
-def save_scores(run_dir: Path, step: Step, record: RoundRecord) -> None:
+def save_scores(run_dir: Path, record: RoundRecord) -> None:
     """Add an evaluation's scores to `evaluation.json`: row, then site, then the scalars its policy let out."""
-    if step.phase.name is not PhaseName.EVALUATE:
+    if not record.row:
         return
     path = run_dir / EVALUATION_FILE
     scores = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    scores[step.phase.row] = {
+    scores[record.row] = {
         site_id: {"state": site.state.value, "num_examples": site.num_examples, **site.metrics}
         for site_id, site in record.sites.items()
     }

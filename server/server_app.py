@@ -1,8 +1,13 @@
-"""The server as a Flower app: read the study, meet the sites, walk the method, write everything down."""
+"""The server as a Flower app: read the study, meet the sites, walk the method, write everything down.
+
+A run that was interrupted goes on when the same command is given again: see `server.journal`.
+"""
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections.abc import Callable
 
 import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 
@@ -10,92 +15,178 @@ import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from diffuse_uda.exchange.run_options import read_run_config
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.run_lock import run_lock
+from diffuse_uda.exchange.plan import plan_hash
+from diffuse_uda.exchange.run_options import RunOptions, read_run_config
 from diffuse_uda.methods import build_method
 from diffuse_uda.models import initial_weights
 from diffuse_uda.types import ModelName
-from server.history import (
-    Event,
-    Listener,
-    RoundFinished,
-    RoundSaved,
-    StudyFinished,
-    StudyStarted,
-    append_record,
-    log_event,
-)
+from server.ending import recorded_end
+from server.history import Event, Listener, RoundSaved, StudyFinished, StudyStarted, log_event
 from server.introductions import meet_sites
+from server.journal import JOURNAL_FILE, Happening, Journal
 from server.mail import Mail
-from server.run_folder import open_run_folder, save_models, save_scores, save_segmenters
+from server.register import Register
+from server.resume import (
+    Resumption,
+    Unfinished,
+    describe_sites,
+    describe_study,
+    find_resumption,
+    kept_numbers,
+    last_used,
+    require_same_run,
+    restore_views,
+    unfinished_run,
+)
+from server.round_checkpoints import keep_only
+from server.run_folder import changed_models, open_run_folder, save_segmenters
+from server.run_record import RunRecord
 from server.start import BEGINNING, load_starting_point, restore_record
 from server.strategy import FederatedPhases
 from server.workflow import require_membership, steps
 
 
-def build_server_app(notify: Listener = log_event) -> ServerApp:
-    """Make the server; `notify` is told what happens while it happens."""
+def new_run_name() -> str:
+    """A name that no other run has."""
+    return secrets.token_hex(8)
+
+
+def build_server_app(
+    notify: Listener = log_event,
+    *,
+    stop_asked: Callable[[], bool] = lambda: False,
+    name_run: Callable[[], str] = new_run_name,
+) -> ServerApp:
+    """Make the server.
+
+    Args:
+        notify: Told what happens while it happens.
+        stop_asked: Looked at after every round: whether the run shall end there, to go on another time.
+        name_run: Names a new run.
+    """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        started = time.monotonic()
         config, options = read_run_config(context.run_config)
-        start = BEGINNING if options.start_from is None else load_starting_point(options.start_from)
-        mail = Mail(grid)
-        cards = meet_sites(mail, config, options)
-        sites = require_membership(list(cards.values()), config)
-        method = build_method(config, num_targets=len(sites) - 1)
-        todo = list(steps(method, after=start.phase))
+        with run_lock(options.run_dir), recorded_end(options.run_dir):
+            _run_study(grid, config, options, notify=notify, stop_asked=stop_asked, name_run=name_run)
+
+    return app
+
+
+def _run_study(
+    grid: Grid,
+    config: StudyConfig,
+    options: RunOptions,
+    *,
+    notify: Listener,
+    stop_asked: Callable[[], bool],
+    name_run: Callable[[], str],
+) -> None:
+    started = time.monotonic()
+    found = _to_go_on(options)
+    study = describe_study(config, options.start_from)
+    if found is not None:
+        require_same_run(found, study)
+    resumption = None if found is None else find_resumption(options.run_dir, found)
+    start = BEGINNING if options.start_from is None else load_starting_point(options.start_from)
+    start = start if resumption is None else resumption.start
+    run = name_run() if found is None else found.run
+    mail = Mail(grid, register=Register(options.run_dir, run=run, plan=plan_hash(config)))
+    cards = meet_sites(mail, config, options, expected=() if found is None else found.description["sites"])
+    sites = require_membership(list(cards.values()), config)
+    if found is not None:
+        require_same_run(found, describe_sites(sites))
+    method = build_method(config, num_targets=len(sites) - 1)
+    todo = [step for step in steps(method, after=start.phase) if step.number > start.number]
+    if resumption is None:
         open_run_folder(options.run_dir, config, sites)
         if options.start_from is not None:
             restore_record(options.start_from, options.run_dir)
-        label_names = sites[0].label_names
-
-        def tell(event: Event) -> None:
-            if isinstance(event, RoundFinished):
-                append_record(options.run_dir, event.record)
-            notify(event)
-
-        federation = FederatedPhases(
-            config=config,
-            mail=mail,
-            sites=sites,
-            node_ids={card.site_id: node_id for node_id, card in cards.items()},
-            models={
-                name: start.models.get(name) or initial_weights(config, name, len(label_names))
-                for name in sorted({phase.model for phase in method.phases})
-            },
-            spool_dir=options.run_dir,
-            notify=tell,
-            denoiser_mean=start.denoiser_mean,
-            own=dict(start.own),
-        )
-        metadata = {
+    else:
+        restore_views(options.run_dir, resumption)
+    label_names = sites[0].label_names
+    record = _open_record(
+        options,
+        resumption,
+        {
             "config": config.to_flat(),
             "domains": [card.site_id for card in sites],
             "label_names": list(label_names),
-        }
-        site_ids = tuple(card.site_id for card in sites)
-        tell(StudyStarted(name=config.name, method=method.name, site_ids=site_ids, num_rounds=len(todo)))
-        for step in todo:
-            record = federation.run_step(step)
-            partner, model = step.phase.partner, step.phase.model
-            weights = federation.models[model] if partner is None else federation.own[partner]
-            save_models(options.run_dir, step, weights, federation.denoiser_mean, metadata)
-            save_scores(options.run_dir, step, record)
-            tell(
-                RoundSaved(
-                    phase=step.phase.label,
-                    server_round=step.server_round,
-                    num_rounds=step.phase.num_rounds,
-                    checkpoint=step.phase.checkpoint,
-                )
-            )
-        own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
-        save_segmenters(options.run_dir, federation.models[ModelName.SEGMENTER], own, metadata)
-        tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
+        },
+    )
+    if resumption is None:
+        description = {**study, **describe_sites(sites)}
+        record.journal.append(Happening.STARTED, {"run": run, "description": description})
+    else:
+        going_on = {"number": start.number, "damaged": list(resumption.damaged)}
+        record.journal.append(Happening.RESUMED, going_on)
 
-    return app
+    def tell(event: Event) -> None:
+        record.hear(event)
+        notify(event)
+
+    federation = FederatedPhases(
+        config=config,
+        mail=mail,
+        sites=sites,
+        node_ids={card.site_id: node_id for node_id, card in cards.items()},
+        models={
+            name: start.models.get(name) or initial_weights(config, name, len(label_names))
+            for name in sorted({phase.model for phase in method.phases})
+        },
+        spool_dir=options.run_dir,
+        notify=tell,
+        denoiser_mean=start.denoiser_mean,
+        own=dict(start.own),
+        last_used={} if resumption is None else last_used(resumption.commits),
+    )
+    site_ids = tuple(card.site_id for card in sites)
+    tell(StudyStarted(name=config.name, method=method.name, site_ids=site_ids, num_rounds=len(todo), run=run))
+    for step in todo:
+        round_record = federation.run_step(step)
+        partner, model = step.phase.partner, step.phase.model
+        weights = federation.models[model] if partner is None else federation.own[partner]
+        record.commit(step, changed_models(step, weights, federation.denoiser_mean), round_record)
+        tell(
+            RoundSaved(
+                phase=step.phase.label,
+                server_round=step.server_round,
+                num_rounds=step.phase.num_rounds,
+                checkpoint=step.phase.checkpoint,
+            )
+        )
+        if stop_asked() and step is not todo[-1]:
+            record.journal.append(Happening.STOPPED, {"number": step.number})
+            raise KeyboardInterrupt
+    own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
+    save_segmenters(options.run_dir, federation.models[ModelName.SEGMENTER], own, record.facts)
+    record.journal.append(Happening.FINISHED, {})
+    keep_only(options.run_dir, [])
+    tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
+
+
+def _to_go_on(options: RunOptions) -> Unfinished | None:
+    """The run that a command goes on with; none if it says where to begin, or that it shall begin anew."""
+    if options.start_from is not None or not options.resume:
+        return None
+    return unfinished_run(options.run_dir)
+
+
+def _open_record(options: RunOptions, resumption: Resumption | None, facts: dict[str, object]) -> RunRecord:
+    journal = Journal(options.run_dir / JOURNAL_FILE)
+    if resumption is None:
+        return RunRecord(run_dir=options.run_dir, journal=journal, facts=facts)
+    return RunRecord(
+        run_dir=options.run_dir,
+        journal=journal,
+        facts=facts,
+        checkpoint=resumption.checkpoint,
+        kept=kept_numbers(resumption.commits),
+    )
 
 
 app = build_server_app()

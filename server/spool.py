@@ -18,12 +18,25 @@ from typing import BinaryIO, cast
 import torch
 from torch import Tensor
 
+from diffuse_uda.data.storage import written_patiently
+from server.journal import PATIENCE_S
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
     start: int
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+
+def spooled(weights: Mapping[str, Tensor], folder: Path) -> SpooledWeights:
+    """Put a model on the disk of `folder`; a disk that is full is waited for.
+
+    Raises:
+        StorageError: If it stays full.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    return written_patiently(lambda: SpooledWeights(weights, folder), folder, needed_bytes=size, patience_s=PATIENCE_S)
 
 
 class SpooledWeights(Mapping[str, Tensor]):
@@ -46,14 +59,19 @@ class SpooledWeights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """Read one tensor."""
+        shape = self._places[name].shape
+        return self.part(name, 0, math.prod(shape)).reshape(shape)
+
+    def part(self, name: str, start: int, stop: int) -> Tensor:
+        """Read values `start` to `stop` of one tensor, laid out in a row."""
         place = self._places[name]
-        flat = torch.empty(math.prod(place.shape), dtype=place.dtype)
-        self._file.seek(place.start)
+        flat = torch.empty(stop - start, dtype=place.dtype)
+        self._file.seek(place.start + start * place.dtype.itemsize)
         buffer = flat.view(torch.uint8).numpy()
         if self._file.readinto(buffer.data) != buffer.nbytes:  # type: ignore[attr-defined]
             msg = f"tensor {name!r} cannot be read back from the spool file; is the disk full?"
             raise OSError(msg)
-        return flat.reshape(place.shape)
+        return flat
 
     def __iter__(self) -> Iterator[str]:
         """Names in the order of the model."""

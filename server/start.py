@@ -17,7 +17,7 @@ from diffuse_uda.errors import CheckpointError
 from diffuse_uda.training.checkpoints import load_checkpoint
 from diffuse_uda.types import ModelName, StateDict
 from server.history import HISTORY_FILE
-from server.run_folder import CHECKPOINTS, DENOISER_MEAN, EVALUATION_FILE, LATEST
+from server.run_folder import CHECKPOINTS, DENOISER_MEAN, EVALUATION_FILE, LATEST, ROUNDS
 
 START_FILE = "start.json"
 
@@ -31,6 +31,8 @@ class StartingPoint:
 
     phase: str
     """Label of the last phase that is done; empty before the first one."""
+    number: int = 0
+    """Number of the last round that is done, where a run is resumed amid a phase; `phase` is empty then."""
     models: Mapping[ModelName, StateDict]
     """Raw averages; a model that no phase has trained yet is missing."""
     denoiser_mean: StateDict | None
@@ -74,21 +76,34 @@ def load_starting_point(folder: Path) -> StartingPoint:
         msg = f"no usable starting point in {folder}: {type(error).__name__}: {error}; wanted {START_FILE} with a phase"
         raise CheckpointError(msg) from error
     latest = folder / CHECKPOINTS / LATEST
-    mean = latest / DENOISER_MEAN
+    saved = {path.name: load_checkpoint(path)[0] for path in sorted(latest.glob("*")) if path.is_dir()}
+    return starting_point_of(saved, phase=phase)
+
+
+def starting_point_of(saved: Mapping[str, StateDict], *, phase: str = "", number: int = 0) -> StartingPoint:
+    """Sort models by what they are.
+
+    Args:
+        saved: By the names of their checkpoints.
+        phase: Label of the last phase that is done.
+        number: Or number of the last round that is done.
+    """
     return StartingPoint(
         phase=phase,
-        models={name: load_checkpoint(latest / name.value)[0] for name in ModelName if (latest / name.value).is_dir()},
-        denoiser_mean=load_checkpoint(mean)[0] if mean.is_dir() else None,
+        number=number,
+        models={name: saved[name.value] for name in ModelName if name.value in saved},
+        denoiser_mean=saved.get(DENOISER_MEAN),
         own={
-            int(path.name.removeprefix(OWN_SEGMENTER)): load_checkpoint(path)[0]
-            for path in sorted(latest.glob(f"{OWN_SEGMENTER}[0-9]*"))
+            int(name.removeprefix(OWN_SEGMENTER)): weights
+            for name, weights in saved.items()
+            if name.startswith(OWN_SEGMENTER)
         },
     )
 
 
 def _carry_over(source: Path, target: Path) -> None:
     if (source / CHECKPOINTS).is_dir():
-        link_tree(source / CHECKPOINTS, target / CHECKPOINTS)
+        link_tree(source / CHECKPOINTS, target / CHECKPOINTS, without=[ROUNDS])
     for name in (HISTORY_FILE, EVALUATION_FILE):  # the history grows: a link would let it grow in both places
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)

@@ -6,9 +6,11 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from diffuse_uda.algorithms.update_checks import MAX_NUM_EXAMPLES
 from diffuse_uda.config import FitConfig, StudyConfig
 from diffuse_uda.errors import ConfigError, QuorumError
 from diffuse_uda.exchange.orders import SiteCard, WorkOrder
+from diffuse_uda.exchange.policy import is_site_id
 from diffuse_uda.methods.phase import Method, Phase, PhaseName, Task
 from diffuse_uda.types import SiteRole
 
@@ -20,6 +22,8 @@ class Step:
     phase: Phase
     server_round: int
     """From 1."""
+    number: int = 0
+    """Place among all rounds of the method, from 1; 0 for a round on its own."""
 
     @property
     def is_last(self) -> bool:
@@ -39,9 +43,12 @@ def steps(method: Method, *, after: str = "") -> Iterator[Step]:
     if after and after not in labels:
         msg = f"method {method.name} has no phase {after!r} to start after; it has {labels}"
         raise ConfigError(msg)
-    for phase in method.phases[labels.index(after) + 1 if after else 0 :]:
+    first = labels.index(after) + 1 if after else 0
+    number = sum(phase.num_rounds for phase in method.phases[:first])
+    for phase in method.phases[first:]:
         for server_round in range(1, phase.num_rounds + 1):
-            yield Step(phase=phase, server_round=server_round)
+            number += 1
+            yield Step(phase=phase, server_round=server_round, number=number)
 
 
 def ordered_sites(cards: Collection[SiteCard]) -> tuple[SiteCard, ...]:
@@ -66,8 +73,15 @@ def assignments(phase: Phase, sites: Sequence[SiteCard]) -> dict[str, Task]:
     }
 
 
-def work_order(step: Step, task: Task, sites: Sequence[SiteCard]) -> WorkOrder:
-    """Write down one site's work in a round; `sites` are ordered and stay the same for the whole study."""
+def work_order(step: Step, task: Task, sites: Sequence[SiteCard], *, after: int = 0) -> WorkOrder:
+    """Write down one site's work in a round; `sites` are ordered and stay the same for the whole study.
+
+    Args:
+        step: The round.
+        task: What the site does in it.
+        sites: All sites.
+        after: Number of the last round of which the server has a usable reply of this site.
+    """
     return WorkOrder(
         task=task,
         phase=step.phase.label,
@@ -79,17 +93,26 @@ def work_order(step: Step, task: Task, sites: Sequence[SiteCard]) -> WorkOrder:
         label_names=sites[0].label_names,
         num_participants=len(assignments(step.phase, sites)),
         partner=step.phase.partner,
+        number=step.number,
+        after=after,
         style_blocks={card.site_id: card.style_block for card in sites if card.style_block is not None},
     )
 
 
 def require_quorum(
-    step: Step, sites: Sequence[SiteCard], asked: Collection[str], used: Collection[str], quorum: float
+    step: Step,
+    sites: Sequence[SiteCard],
+    asked: Collection[str],
+    used: Collection[str],
+    quorum: float,
+    *,
+    at_least: int = 0,
 ) -> None:
     """Refuse to go on when too few of the asked sites contributed.
 
     The source is the only one with labels: where it is asked it must reply. Of the asked targets, the share `quorum`
-    must, rounded up. A missing score is a gap in a table and stops nothing, so evaluations need no quorum.
+    must, rounded up, and no fewer than `at_least` where so many are asked. A missing score is a gap in a table and
+    stops nothing, so evaluations need no quorum.
 
     Raises:
         QuorumError: Naming the phase, the round and the sites that are missing.
@@ -99,7 +122,7 @@ def require_quorum(
     missing = [card.site_id for card in sites if card.site_id in asked and card.site_id not in used]
     sources = {card.site_id for card in sites if card.role is SiteRole.SOURCE}
     num_asked, num_used = len(set(asked) - sources), len(set(used) - sources)
-    wanted = math.ceil(quorum * num_asked)
+    wanted = max(math.ceil(quorum * num_asked), min(at_least, num_asked))
     if sources.intersection(missing) or num_used < wanted:
         msg = (
             f"phase {step.phase.label}, round {step.server_round} of {step.phase.num_rounds}: no usable reply from "
@@ -116,9 +139,9 @@ def require_membership(cards: Sequence[SiteCard], config: StudyConfig) -> tuple[
         The sites in the order of their domains.
 
     Raises:
-        ConfigError: If there is not exactly one source, a name appears twice, a site has no cases, label maps
-            contradict each other, or the denoiser has too few domains.
-        QuorumError: If there are fewer targets than the study asks for.
+        ConfigError: If there is more than one source, a name appears twice or is none, a site has no cases or more than
+            anybody has, label maps contradict each other, or the denoiser has too few domains.
+        QuorumError: If there is no source, or fewer targets than the study asks for.
     """
     sites = ordered_sites(cards)
     names = [card.site_id for card in sites]
@@ -126,7 +149,10 @@ def require_membership(cards: Sequence[SiteCard], config: StudyConfig) -> tuple[
     if len(set(names)) != len(names):
         msg = f"two sites call themselves the same: {names}; every node-config needs a site-id of its own"
         raise ConfigError(msg)
-    if len(sources) != 1:
+    if not sources:
+        msg = f"no source joined, only the targets {names}; wanted one site with role = source: is its client running?"
+        raise QuorumError(msg)
+    if len(sources) > 1:
         found = [card.site_id for card in sources]
         msg = f"found {len(sources)} sources {found} among {names}; wanted exactly one site with role = source"
         raise ConfigError(msg)
@@ -161,8 +187,11 @@ def fit_config(config: StudyConfig, phase: Phase) -> FitConfig:
 
 
 def _require_usable(card: SiteCard, source: SiteCard) -> None:
-    if card.num_cases < 1:
-        msg = f"site {card.site_id!r} has {card.num_cases} training cases, wanted at least 1"
+    if not is_site_id(card.site_id):
+        msg = f"a site calls itself {card.site_id[:80]!r}; wanted a short name of letters, digits, '.', '_' and '-'"
+        raise ConfigError(msg)
+    if not 1 <= card.num_cases <= MAX_NUM_EXAMPLES:
+        msg = f"site {card.site_id!r} has {card.num_cases} training cases, wanted 1 to {MAX_NUM_EXAMPLES:,}"
         raise ConfigError(msg)
     if card is source and len(card.label_names) < 2:
         msg = (

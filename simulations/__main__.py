@@ -42,6 +42,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     references: Annotated[bool, typer.Option(help="Train target-supervised where labels lie aside.")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever an interrupted run has left.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
     ] = None,
@@ -61,6 +62,7 @@ def demo(
         run_dir=out / name,
         command=command,
         with_references=references,
+        is_fresh=fresh,
     )
     results = run_federation(federation, console)
     print_table(results, console)
@@ -69,9 +71,11 @@ def demo(
 
 @app.command()
 def flower(
+    *,
     name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "flower",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever an interrupted run has left.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
     ] = None,
@@ -80,7 +84,7 @@ def flower(
     console = Console()
     changes: dict[str, Scalar] = {"name": name, "seed": seed, **dict(parse_override(item) for item in overrides or ())}
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
-    results = run_under_flower(phantom_centres(seed), out / name, changes, command, console)
+    results = run_under_flower(phantom_centres(seed), out / name, changes, command, console, is_fresh=fresh)
     print_table(results, console)
     console.print(f"\nopen {out / name / 'report.html'}", highlight=False)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from client.site import Site, open_site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.run_lock import LOCK_FILE, run_lock
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.policy import describe_policy
 from diffuse_uda.exchange.run_options import RUN_DIR, SITES_FILE, read_run_config
@@ -24,6 +25,8 @@ from diffuse_uda.reporting.results import Results
 from diffuse_uda.training.device import choose_device
 from diffuse_uda.training.memory import describe_memory
 from diffuse_uda.types import ModelName, Scalar, SiteRole
+from server.journal import JOURNAL_FILE
+from server.resume import unfinished_run
 from simulations.centres import Centre, check_centres
 from simulations.engines.declared_config import declared_config
 from simulations.engines.flower_simulation import run_simulation_engine
@@ -46,24 +49,34 @@ class Federation:
     command: str
     with_references: bool = True
     """Whether to train target-supervised where a target's training labels lie aside."""
+    is_fresh: bool = False
+    """Whether to begin anew, whatever an interrupted run of this name has left."""
 
 
 def run_federation(federation: Federation, console: Console) -> Results:
-    """Run a federation from its folders to its report.
+    """Run a federation from its folders to its report; one that was interrupted goes on.
 
     Raises:
         InputError: Before round 1, with everything that is wrong with the centres' folders.
-        ConfigError: If the run's folder holds something else.
+        ConfigError: If the run's folder holds something else, or an interrupted run of another study.
+        InUseError: If the same run is at work in another process.
     """
+    with run_lock(federation.run_dir):
+        return _run_federation(federation, console)
+
+
+def _run_federation(federation: Federation, console: Console) -> Results:
     started = time.monotonic()
     centres = check_centres(federation.centre_folders)
     for centre in centres:
         for warning in centre.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False)
     config, run_dir = federation.config, federation.run_dir
-    prepare_run_dir(run_dir, [centre.folder for centre in centres])
-    with replaced_atomically(run_dir / RUN_MARKER) as draft:
-        draft.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if prepare_run_dir(run_dir, [centre.folder for centre in centres], is_fresh=federation.is_fresh):
+        console.print(f"{run_dir} holds an interrupted run; going on with it (--fresh begins anew)", highlight=False)
+    else:
+        with replaced_atomically(run_dir / RUN_MARKER) as draft:
+            draft.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     label_names = label_names_of(centres)
     node_configs = [node_config(centre, run_dir) for centre in centres]
     sites = [open_site(config_of_node) for config_of_node in node_configs]
@@ -97,7 +110,13 @@ def run_federation(federation: Federation, console: Console) -> Results:
 
 
 def run_under_flower(
-    centre_folders: Sequence[Path], run_dir: Path, changes: Mapping[str, Scalar], command: str, console: Console
+    centre_folders: Sequence[Path],
+    run_dir: Path,
+    changes: Mapping[str, Scalar],
+    command: str,
+    console: Console,
+    *,
+    is_fresh: bool = False,
 ) -> Results:
     """Run a federation under Flower's simulation engine, from its folders to its report; no reference rows.
 
@@ -107,13 +126,15 @@ def run_under_flower(
         changes: Flat keys on top of those that the app declares.
         command: What the user typed, for the record.
         console: Where progress is said; the engine itself is silent until it ends.
+        is_fresh: Whether to begin anew, whatever an interrupted run of this name has left.
 
     Raises:
         InputError: Before anything is started, with everything that is wrong with the centres' folders.
         SimulationError: If the engine does not carry the run to its end.
     """
     centres = check_centres(centre_folders)
-    prepare_run_dir(run_dir, [centre.folder for centre in centres])
+    if prepare_run_dir(run_dir, [centre.folder for centre in centres], is_fresh=is_fresh):
+        console.print(f"{run_dir} holds an interrupted run; going on with it (--fresh begins anew)", highlight=False)
     run_dir = run_dir.resolve()
     nodes = [node_config(centre, run_dir) for centre in centres]
     sites_file = run_dir / "sites.json"
@@ -137,22 +158,36 @@ def run_under_flower(
     return write_outcome(run, policy_listing(config, len(run.label_names)))
 
 
-def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path]) -> None:
+def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path], *, is_fresh: bool = False) -> bool:
     """Make an empty folder for the run; an earlier run of this name is replaced, anything else is left alone.
+
+    Args:
+        run_dir: The run's folder.
+        data_folders: Of the centres.
+        is_fresh: Whether an interrupted run is replaced as well.
+
+    Returns:
+        Whether the folder holds an interrupted run, which is left as it is, to go on.
 
     Raises:
         ConfigError: If the folder lies inside the data, or holds something that no run has written.
+        CheckpointError: If it holds a run whose journal is damaged.
+        InUseError: If a run is at work in it.
     """
     for folder in data_folders:
         if run_dir.resolve().is_relative_to(folder.resolve()):
             msg = f"the run would write into the data: {run_dir} lies in {folder}; choose another --out"
             raise ConfigError(msg)
-    if run_dir.exists() and any(run_dir.iterdir()):
-        if not (run_dir / RUN_MARKER).exists():
+    with run_lock(run_dir):
+        found = [path for path in run_dir.iterdir() if path.name != LOCK_FILE]
+        if found and not any((run_dir / name).exists() for name in (RUN_MARKER, JOURNAL_FILE)):
             msg = f"{run_dir} is not empty and holds no {RUN_MARKER}: nobody's files are deleted; choose another --name"
             raise ConfigError(msg)
-        shutil.rmtree(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+        if not is_fresh and unfinished_run(run_dir) is not None:
+            return True
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return False
 
 
 def node_config(centre: Centre, run_dir: Path) -> dict[str, Scalar]:

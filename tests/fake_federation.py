@@ -9,6 +9,7 @@ import torch
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.exchange.orders import SiteCard, WorkOrder
+from diffuse_uda.exchange.plan import forms_of
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.types import ModelName, Scalar, SiteRole, StateDict
 from tests import arithmetic_tasks
@@ -21,8 +22,9 @@ TARGET_B = SiteCard(site_id="target-b", role=SiteRole.TARGET, num_cases=3, num_t
 BUDGETS: dict[str, Scalar] = {
     f"{phase}.{key}": value
     for phase in ("warm-up", "adapt", "diffuse", "refine")
-    for key, value in {"num-rounds": 1, "source-weight": 0.5}.items()
+    for key, value in {"num-rounds": 1, "source-weight": 0.5, "learning-rate": 10.0}.items()
 }
+"""With this learning rate the server lets weights move by whole tens, as those of `arithmetic_tasks` do."""
 
 
 def tiny_weights() -> StateDict:
@@ -63,3 +65,4 @@ def use_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace training by arithmetic, and the networks by three numbers."""
     monkeypatch.setattr("client.client_app.tasks", arithmetic_tasks)
     monkeypatch.setattr("server.server_app.initial_weights", tiny_initial_weights)
+    monkeypatch.setattr("diffuse_uda.exchange.plan.model_forms", lambda *_: forms_of(tiny_weights()))

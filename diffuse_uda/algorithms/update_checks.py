@@ -13,6 +13,9 @@ from diffuse_uda.errors import AggregationError
 MAX_NUM_EXAMPLES = 1_000_000_000
 """More cases than any hospital has: a count above it is a mistake, or an attempt to take over."""
 
+LONGEST_NAME = 80
+"""Characters of a foreign tensor's name that are repeated in a message."""
+
 
 class Update(Protocol):
     """What averaging needs to know; `WeightUpdate` is one, and so is a view of a file that reads tensor by tensor."""
@@ -105,6 +108,6 @@ def require_finite(site_id: str, name: str, tensor: Tensor) -> None:
 
 
 def _listed(names: set[str]) -> str:
-    """Name the first three; a foreign model has hundreds."""
-    shown = ", ".join(repr(name) for name in sorted(names)[:3])
+    """Name the first three; a foreign model has hundreds. What somebody calls a tensor can be as long as a book."""
+    shown = ", ".join(repr(name[:LONGEST_NAME]) for name in sorted(names)[:3])
     return f"[{shown}, ... {len(names)} in all]" if len(names) > 3 else f"[{shown}]"

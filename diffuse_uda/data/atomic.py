@@ -30,14 +30,23 @@ def replaced_atomically(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield part
         part.chmod(mode)
-        _flush(part)
+        flush_to_disk(part)
         part.replace(path)
-        _flush(path.parent)
+        flush_to_disk(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that they survive a loss of power."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        flush_to_disk(folder.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

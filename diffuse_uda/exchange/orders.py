@@ -49,6 +49,10 @@ class WorkOrder:
     """Sites at work in this round: a simulation on one machine shares its cores between them."""
     partner: int | None = None
     """Domain of the one target that this round is for; None where it is for all."""
+    number: int = 0
+    """Place of this round among all rounds of the run, from 1; 0 outside of any run."""
+    after: int = 0
+    """Number of the last round for which the server has a usable reply of this site; 0 for none."""
     style_blocks: Mapping[str, Tensor] = field(default_factory=dict)
     """Published mean amplitude blocks by site id; empty unless the study exchanges them."""
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.errors import ExchangeError
+from diffuse_uda.errors import RefusalError
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
+from diffuse_uda.exchange.plan import TensorForm, forms_of, phase_of
+from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy
 from diffuse_uda.methods import build_method
-from diffuse_uda.methods.phase import Exchange, Phase
+from diffuse_uda.methods.phase import Exchange
 from diffuse_uda.models import build_model
 from diffuse_uda.types import SiteRole, StateDict
 
-COUNTS_AND_LOSSES = frozenset(
-    {"confidence", "learning-rate", "loss", "num-local-steps", "pairs", "seconds", "withheld-scores"}
+WITHHELD = frozenset({"withheld-rows", "withheld-scalars", "withheld-scores"})
+"""Scalars that say how much the gate itself kept back."""
+
+COUNTS_AND_LOSSES = WITHHELD | frozenset(
+    {"confidence", "learning-rate", "loss", "num-local-steps", "pairs", "seconds"}
     | {f"loss/{term}" for term in ("consistency", "diffusion", "supervised", "synthetic")}
 )
 """Scalars about the work itself, by full name."""
@@ -27,21 +32,17 @@ COUNTS_AND_LOSSES = frozenset(
 SCORES = frozenset({"assd-mm", "dice", "hd95-mm", "nsd", "undefined"})
 """Scalars about cases: `dice` is the mean over labels, `dice/<label>` belongs to a label of the study."""
 
+STATISTICS = tuple(f"class_table.{name}" for name in ("rows", "spreads", "background", "volumes"))
+"""Endings of the names of tensors that hold statistics of a site's scans, which no training moves."""
+
 MAX_STYLE_SHARE = 0.05
 """Most values a style block may have, as a share of one patch's voxels: a block is a look, never an image."""
 
+REFUSED = "not allowed to leave the site"
 MAX_LABELS = 256
 MAX_SCALARS = 2048
 _SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,63}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorForm:
-    """What a tensor looks like without its values."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,92 +51,170 @@ class EgressPolicy:
 
     tensors: Mapping[str, TensorForm] = field(default_factory=dict)
     """Tensors of the model that came in, if the phase exchanges weights; empty otherwise."""
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Those of them that hold statistics, as they came in: what goes back over too few cases."""
     label_names: tuple[str, ...] = ()
     """Labels that scores may be about."""
     max_message_bytes: int
+    max_run_bytes: int
+    max_scalars: int = MAX_SCALARS
     min_cases_for_statistics: int
-    """Scores over fewer cases than this tell too much about single ones."""
+    """Statistics over fewer cases than this tell too much about single ones."""
+    site: SitePolicy = NOTHING_NARROWED
+    """The site's own lists of scalars and dtypes; its numbers are in the fields above already."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that will want to leave."""
+        return sum(math.prod(form.shape) * form.dtype.itemsize for form in self.tensors.values())
 
     def check(self, reply: SiteReply) -> None:
         """Refuse a reply that holds anything beyond the list.
 
         Raises:
-            ExchangeError: Naming the keys, never the values. It is meant for the site's own log; a key may be a
+            RefusalError: Naming the keys, never the values. It is meant for the site's own log; a key may be a
                 patient's name, so it has to go through `sealed` as every error does.
         """
-        problems = [*self._tensor_problems(reply.weights), *self._scalar_problems(reply)]
+        broken = [*self._tensor_problems(reply.weights), *self._scalar_problems(reply)]
+        broken += [("small-group", words) for words in self._small_groups(reply)]
         if not _is_count(reply.num_examples):
-            problems.append("num-examples, which is no count")
-        if problems:
-            msg = f"not allowed to leave the site: {'; '.join(problems)}"
-            raise ExchangeError(msg)
+            broken.append(("no-count", "num-examples, which is no count"))
+        if broken:
+            raise RefusalError(REFUSED, broken)
 
-    def without_small_groups(self, reply: SiteReply) -> SiteReply:
-        """Leave out scores over fewer than `min_cases_for_statistics` cases, and say how many scores that were."""
-        scores = [key for key in reply.metrics if self._is_score(key)]
-        if not scores or reply.num_examples >= self.min_cases_for_statistics:
-            return reply
-        kept = {key: value for key, value in reply.metrics.items() if key not in scores}
-        return replace(reply, metrics=kept | {"withheld-scores": float(len(scores))})
+    def check_bytes(self, num_bytes: int, *, sent_before: int) -> None:
+        """Refuse a message that is too large, or too much on top of what left before.
 
-    def _tensor_problems(self, weights: StateDict | None) -> list[str]:
+        Args:
+            num_bytes: Size of the encoded message.
+            sent_before: Bytes that this site has sent in this run.
+
+        Raises:
+            RefusalError: With the sizes.
+        """
+        broken = []
+        if num_bytes > self.max_message_bytes:
+            broken.append(("message-bytes", f"a message of {num_bytes} bytes, allowed are {self.max_message_bytes}"))
+        if sent_before + num_bytes > self.max_run_bytes:
+            words = f"{num_bytes} bytes on top of {sent_before} of this run, allowed are {self.max_run_bytes}"
+            broken.append(("run-bytes", words))
+        if broken:
+            raise RefusalError(REFUSED, broken)
+
+    def withhold(self, reply: SiteReply) -> SiteReply:
+        """Leave out what is on the study's list but not to leave here and now, and say how much that was.
+
+        Scores over fewer than `min_cases_for_statistics` cases, scalars that the site's own list does not have, and
+        rows of the class table over too few cases, which go back as they came.
+        """
+        metrics, weights, withheld = dict(reply.metrics), reply.weights, dict.fromkeys(sorted(WITHHELD), 0)
+        is_small = _is_count(reply.num_examples) and reply.num_examples < self.min_cases_for_statistics
+        for key in reply.metrics:
+            if is_small and self._is_score(key):
+                withheld["withheld-scores"] += 1
+                del metrics[key]
+            elif self._is_listed(key) and key not in WITHHELD and not self.site.allows_scalar(key):
+                withheld["withheld-scalars"] += 1
+                del metrics[key]
+        if is_small and weights is not None and (changed := self._changed_statistics(weights)):
+            withheld["withheld-rows"] = len(changed)
+            weights = {**weights, **{name: self.statistics[name].clone() for name in changed}}
+        counted = {key: float(count) for key, count in withheld.items() if count}
+        return replace(reply, metrics=metrics | counted, weights=weights) if counted else reply
+
+    def _changed_statistics(self, weights: StateDict) -> list[str]:
+        return [
+            name
+            for name, received in self.statistics.items()
+            if isinstance(tensor := weights.get(name), Tensor) and not torch.equal(tensor, received)
+        ]
+
+    def _small_groups(self, reply: SiteReply) -> list[str]:
+        if not _is_count(reply.num_examples) or reply.num_examples >= self.min_cases_for_statistics:
+            return []
+        kinds = {
+            "scores": [key for key in reply.metrics if self._is_score(key)],
+            "rows": self._changed_statistics(reply.weights or {}),
+        }
+        few = f"over fewer than {self.min_cases_for_statistics} cases"
+        return [f"{kind} {_listed(names)} {few}" for kind, names in kinds.items() if names]
+
+    def _tensor_problems(self, weights: StateDict | None) -> Iterator[tuple[str, str]]:
         weights = weights if weights is not None else {}
-        problems = []
         if foreign := weights.keys() - self.tensors.keys():
-            problems.append(f"tensors {_listed(foreign)}, which are not part of the received model")
+            yield "foreign-tensor", f"tensors {_listed(foreign)}, which are not part of the received model"
         if weights and (missing := self.tensors.keys() - weights.keys()):
-            problems.append(f"a model without {_listed(missing)}")
+            yield "missing-tensor", f"a model without {_listed(missing)}"
         for name, tensor in weights.items():
             wanted = self.tensors.get(name)
             if wanted is None:
                 continue
             if not isinstance(tensor, Tensor) or (tuple(tensor.shape), tensor.dtype) != (wanted.shape, wanted.dtype):
-                problems.append(f"{name!r} in another shape or dtype than {wanted.shape}, {wanted.dtype}")
+                yield "tensor-form", f"{name!r} in another shape or dtype than {wanted.shape}, {wanted.dtype}"
             elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                problems.append(f"{name!r} with values that are not finite: training diverged")
+                yield "not-finite", f"{name!r} with values that are not finite: training diverged"
+            elif self.site.dtypes is not None and _dtype_name(tensor) not in self.site.dtypes:
+                yield "site-dtype", f"{name!r} of dtype {_dtype_name(tensor)}, which this site's policy does not list"
         size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values() if isinstance(tensor, Tensor))
         if size > self.max_message_bytes:
-            problems.append(f"weights of {size} bytes, allowed are {self.max_message_bytes}")
-        return problems
+            yield "message-bytes", f"weights of {size} bytes, allowed are {self.max_message_bytes}"
 
-    def _scalar_problems(self, reply: SiteReply) -> list[str]:
-        problems = []
-        foreign = [key for key in reply.metrics if key not in COUNTS_AND_LOSSES and not self._is_score(key)]
-        if foreign:
-            problems.append(f"scalars {_listed(foreign)}, which are not on the list")
+    def _scalar_problems(self, reply: SiteReply) -> Iterator[tuple[str, str]]:
+        if foreign := [key for key in reply.metrics if not self._is_listed(key)]:
+            yield "foreign-scalar", f"scalars {_listed(foreign)}, which are not on the list"
+        elif kept := [key for key in reply.metrics if key not in WITHHELD and not self.site.allows_scalar(key)]:
+            yield "site-scalar", f"scalars {_listed(kept)}, which this site's policy does not list"
         if wrong := [key for key, value in reply.metrics.items() if not _is_finite_number(value)]:
-            problems.append(f"scalars {_listed(wrong)}, which are no finite numbers")
-        if len(reply.metrics) > MAX_SCALARS:
-            problems.append(f"{len(reply.metrics)} scalars, allowed are {MAX_SCALARS}")
-        scores = [key for key in reply.metrics if self._is_score(key)]
-        if scores and reply.num_examples < self.min_cases_for_statistics:
-            problems.append(f"scores {_listed(scores)} over fewer than {self.min_cases_for_statistics} cases")
-        return problems
+            yield "no-number", f"scalars {_listed(wrong)}, which are no finite numbers"
+        if len(reply.metrics) > self.max_scalars:
+            yield "too-many-scalars", f"{len(reply.metrics)} scalars, allowed are {self.max_scalars}"
+
+    def _is_listed(self, key: str) -> bool:
+        return key in COUNTS_AND_LOSSES or self._is_score(key)
 
     def _is_score(self, key: str) -> bool:
         name, _, label = key.partition("/")
         return name in SCORES and (key == name or label in self.label_names)
 
 
-def reply_policy(config: StudyConfig, role: SiteRole, order: WorkOrder, received: StateDict) -> EgressPolicy:
-    """Make the allow-list for one order, and refuse an order that the study's method does not contain.
+def reply_policy(
+    config: StudyConfig,
+    role: SiteRole,
+    order: WorkOrder,
+    received: StateDict,
+    site: SitePolicy = NOTHING_NARROWED,
+) -> EgressPolicy:
+    """Make the allow-list for one order, and refuse an order that the study's method or the site does not contain.
 
     The site reads the method itself: a server can neither ask for weights where the method exchanges none, nor have a
     task done by a site of the wrong role.
 
     Raises:
-        ExchangeError: If the method has no such phase, or gives this role another task in it.
+        RefusalError: If the method has no such phase, or gives this role another task in it, or if the site's own
+            policy has no room for the task or the model.
     """
-    phase = _phase_of(config, order)
+    phase = phase_of(config, order)
+    broken = []
     if phase.tasks.get(role) is not order.task:
-        msg = f"order refused: in phase {phase.label!r} a {role.value} is not asked to {order.task.value!r}"
-        raise ExchangeError(msg)
-    forms = {name: TensorForm(shape=tuple(tensor.shape), dtype=tensor.dtype) for name, tensor in received.items()}
+        broken.append(("wrong-task", f"in phase {phase.label!r} a {role.value} is not asked to {order.task.value!r}"))
+    if site.tasks is not None and order.task not in site.tasks:
+        broken.append(("site-task", f"this site's policy does not list the task {order.task.value!r}"))
+    exchanges = phase.exchange is Exchange.WEIGHTS
+    if exchanges and site.models is not None and phase.model not in site.models:
+        broken.append(("site-model", f"this site's policy lets no weights of the {phase.model.value} out"))
+    if broken:
+        msg = "order refused"
+        raise RefusalError(msg, broken)
+    forms = forms_of(received) if exchanges else {}
     return EgressPolicy(
-        tensors=forms if phase.exchange is Exchange.WEIGHTS else {},
+        tensors=forms,
+        statistics={name: received[name] for name in forms if name.endswith(STATISTICS)},
         label_names=order.label_names,
-        max_message_bytes=config.exchange.max_message_bytes,
-        min_cases_for_statistics=config.exchange.min_cases_for_statistics,
+        max_message_bytes=_least(config.exchange.max_message_bytes, site.max_message_bytes),
+        max_run_bytes=_least(config.exchange.max_run_bytes, site.max_run_bytes),
+        max_scalars=_least(MAX_SCALARS, site.max_scalars),
+        min_cases_for_statistics=max(config.exchange.min_cases_for_statistics, site.min_cases_for_statistics or 0),
+        site=site,
     )
 
 
@@ -154,30 +233,45 @@ def describe_policy(config: StudyConfig, num_classes: int) -> tuple[dict[str, li
     return tensors, [*sorted(COUNTS_AND_LOSSES), *scores]
 
 
-def check_card(card: SiteCard, config: StudyConfig, *, site_allows_style: bool) -> None:
+def check_card(
+    card: SiteCard, config: StudyConfig, *, site_allows_style: bool, site: SitePolicy = NOTHING_NARROWED
+) -> None:
     """Refuse an introduction that says more than who the site is and how much data it has.
 
     Raises:
-        ExchangeError: Naming the fields that may not leave, never their values.
+        RefusalError: Naming the fields that may not leave, never their values.
     """
-    problems = []
-    if not _SITE_ID.fullmatch(card.site_id):
-        problems.append("site-id is no short identifier (letters, digits, '.', '_', '-')")
+    broken = []
+    if not is_site_id(card.site_id):
+        broken.append(("site-id", "site-id is no short identifier (letters, digits, '.', '_', '-')"))
     if len(card.label_names) > MAX_LABELS or not all(map(_LABEL_NAME.fullmatch, card.label_names)):
-        problems.append(f"label-names are not at most {MAX_LABELS} short names")
+        broken.append(("label-names", f"label-names are not at most {MAX_LABELS} short names"))
     if not all(map(_is_count, (card.num_cases, card.num_test_cases))):
-        problems.append("num-cases or num-test-cases is no count")
+        broken.append(("no-count", "num-cases or num-test-cases is no count"))
     if card.style_block is not None:
-        limit = int(math.prod(config.grid.patch_size) * MAX_STYLE_SHARE)
-        if not (config.exchange.allow_style_blocks and site_allows_style):
-            problems.append("style-block: study and site must both allow it")
-        if not card.style_block.is_floating_point() or not bool(torch.isfinite(card.style_block).all()):
-            problems.append("style-block has values that are not finite")
-        if card.style_block.numel() > limit:
-            problems.append(f"style-block has {card.style_block.numel()} values, allowed are {limit}")
-    if problems:
-        msg = f"not allowed to leave the site: {'; '.join(problems)}"
-        raise ExchangeError(msg)
+        broken += _style_problems(card, card.style_block, config, site, site_allows_style=site_allows_style)
+    if broken:
+        raise RefusalError(REFUSED, broken)
+
+
+def _style_problems(
+    card: SiteCard, block: Tensor, config: StudyConfig, site: SitePolicy, *, site_allows_style: bool
+) -> Iterator[tuple[str, str]]:
+    limit = int(math.prod(config.grid.patch_size) * MAX_STYLE_SHARE)
+    min_cases = max(config.exchange.min_cases_for_statistics, site.min_cases_for_statistics or 0)
+    if not (config.exchange.allow_style_blocks and site_allows_style and site.allow_style_blocks is not False):
+        yield "style-block", "style-block: study and site must both allow it"
+    if not block.is_floating_point() or not bool(torch.isfinite(block).all()):
+        yield "not-finite", "style-block has values that are not finite"
+    if block.numel() > limit:
+        yield "style-block-size", f"style-block has {block.numel()} values, allowed are {limit}"
+    if _is_count(card.num_cases) and card.num_cases < min_cases:
+        yield "small-group", f"style-block over fewer than {min_cases} cases"
+
+
+def is_site_id(text: str) -> bool:
+    """Whether a text may name a site, and hence a folder: a short identifier."""
+    return _SITE_ID.fullmatch(text) is not None
 
 
 def _is_finite_number(value: object) -> bool:
@@ -193,9 +287,9 @@ def _listed(names: Collection[str]) -> str:
     return f"[{shown}, ... {len(names)} in all]" if len(names) > 5 else f"[{shown}]"
 
 
-def _phase_of(config: StudyConfig, order: WorkOrder) -> Phase:
-    for phase in build_method(config, num_targets=len(order.domains) - 1).phases:
-        if phase.label == order.phase:
-            return phase
-    msg = f"order refused: method {config.method!r} has no such phase; were server and site given the same study?"
-    raise ExchangeError(msg)
+def _dtype_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _least(study: int, site: int | None) -> int:
+    return study if site is None else min(study, site)

@@ -22,6 +22,9 @@ QUIET_ENVIRONMENT = MappingProxyType(
     }
 )
 
+FOUND_ENVIRONMENT = MappingProxyType({name: os.environ.get(name) for name in QUIET_ENVIRONMENT})
+"""What the environment said before this module; None for what it did not say. The doctor reports it."""
+
 for _name, _value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import ConfigError
 from diffuse_uda.types import Scalar
 
 RUN_DIR = "run-dir"
 SITES_FILE = "simulation.sites-file"
 PREPARE_SITES = "simulation.prepare-sites"
 START_FROM = "start-from"
+RESUME = "resume"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,8 @@ class RunOptions:
     start_from: Path | None = None
     """What the server kept after a phase of an earlier run: the study goes on there. Whoever names it sees to it that
     the sites have what they had then, and that configuration, sites and seed are the same."""
+    resume: bool = True
+    """Whether an unfinished run in `run_dir` goes on; otherwise it is replaced."""
 
 
 def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunOptions]:
@@ -46,11 +50,16 @@ def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunO
     run_dir, sites_file, prepare_sites, start_from = (
         given.pop(key, "") for key in (RUN_DIR, SITES_FILE, PREPARE_SITES, START_FROM)
     )
+    resume = given.pop(RESUME, True)
+    if not isinstance(resume, bool):
+        msg = f"{RESUME}: found {resume!r}; wanted true or false"
+        raise ConfigError(msg)
     config = StudyConfig.from_flat(given)
     options = RunOptions(
         run_dir=Path(str(run_dir)) if run_dir else Path("runs") / config.name,
         sites_file=Path(str(sites_file)) if sites_file else None,
         prepare_sites=str(prepare_sites),
         start_from=Path(str(start_from)) if start_from else None,
+        resume=resume,
     )
     return config, options

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import builtins
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from diffuse_uda import errors
-from diffuse_uda.errors import DiffuseUdaError, InputError, SiteTaskError
+from diffuse_uda.errors import DiffuseUdaError, InputError, RefusalError, SiteTaskError
+from diffuse_uda.exchange.rules import INPUT_RULES, REFUSAL_RULES
 
 logger = logging.getLogger(__name__)
-
-_RULE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,7}")
-"""A rule is a word of ours such as `label-outside-map`; anything else is not repeated."""
 
 
 @contextmanager
@@ -22,8 +19,8 @@ def sealed(task: str) -> Iterator[None]:
     """Keep an exception's words at the site: Flower sends `str(exception)` to the server, and a path names a patient.
 
     The whole error goes to the site's log. What is raised instead names the task and a kind of error that this
-    project or Python defines; for refused input, the identifiers of the broken rules. KeyboardInterrupt and SystemExit
-    pass, they carry nothing.
+    project or Python defines; for refused input, orders and replies, the identifiers of the broken rules.
+    KeyboardInterrupt and SystemExit pass, they carry nothing.
 
     Args:
         task: Name of the task, chosen by the program.
@@ -49,9 +46,14 @@ def _kind(error: Exception) -> str:
     """
     known = next(base for base in type(error).__mro__ if _is_public(base))
     if isinstance(error, InputError):
-        rules = sorted({finding.rule if _RULE.fullmatch(finding.rule) else "other" for finding in error.findings})
-        return f"{known.__name__} [{', '.join(rules)}]"
+        return f"{known.__name__} [{_listed((finding.rule for finding in error.findings), INPUT_RULES)}]"
+    if isinstance(error, RefusalError):
+        return f"{known.__name__} [{_listed(error.rules, REFUSAL_RULES)}]"
     return known.__name__
+
+
+def _listed(rules: Iterable[str], known: Collection[str]) -> str:
+    return ", ".join(sorted({rule if rule in known else "other" for rule in rules}))
 
 
 def _is_public(kind: type) -> bool:

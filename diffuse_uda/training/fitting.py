@@ -15,6 +15,8 @@ from diffuse_uda.training.schedule import RoundPlan
 
 CLIP_NORM = 1.0
 WEIGHT_DECAY = 1e-4
+BETAS = (0.9, 0.99)
+"""AdamW's. The server knows from them how far a round can move a weight at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +38,7 @@ def fit(
     plan: RoundPlan,
     *,
     optimizer_state: dict[str, object] | None = None,
-    betas: tuple[float, float] = (0.9, 0.99),
+    betas: tuple[float, float] = BETAS,
     weight_decay: float = WEIGHT_DECAY,
     after_step: Callable[[int], None] | None = None,
 ) -> FitResult:

@@ -14,6 +14,7 @@ from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import MemoryEstimateError
 from diffuse_uda.models.build import build_model
 from diffuse_uda.models.denoiser import Denoiser
+from diffuse_uda.training.cgroups import cgroup_free_bytes
 from diffuse_uda.types import ModelName
 
 GIB = 2**30
@@ -32,6 +33,11 @@ class MemoryEstimate:
     """Parameters, gradients, moments, and the teacher of a segmenter."""
     volume_bytes: int
     """Activations kept for the backward pass, for each volume of the batch."""
+
+    @property
+    def weights_bytes(self) -> int:
+        """The parameters alone, once: what travels."""
+        return self.fixed_bytes // _copies(self.model)
 
     def step_bytes(self, num_volumes: int) -> int:
         """Bytes of a step with `num_volumes` in one pass, with a margin."""
@@ -57,10 +63,9 @@ def estimate_memory(config: StudyConfig, name: ModelName, num_classes: int, *, h
     saved = _saved_bytes(model, size, num_classes, recomputed)
     i, j, k = config.grid.patch_size
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    copies = _COPIES + (1 if name is ModelName.SEGMENTER else 0)
     volume_bytes = saved * (i * j * k) // size**3
     return MemoryEstimate(
-        model=name, fixed_bytes=copies * parameters, volume_bytes=volume_bytes // 2 if half else volume_bytes
+        model=name, fixed_bytes=_copies(name) * parameters, volume_bytes=volume_bytes // 2 if half else volume_bytes
     )
 
 
@@ -97,23 +102,33 @@ def largest_batch(
 def describe_memory(config: StudyConfig, num_classes: int, device: torch.device) -> str:
     """One line an operator reads before a run: needed and free, for both models."""
     half = device.type == "cuda" and config.compute.amp
-    batches = {
-        ModelName.SEGMENTER: 2 * max(config.warm_up.batch_size, config.adapt.batch_size, config.refine.batch_size),
-        ModelName.DENOISER: config.diffuse.batch_size,
-    }
     parts = [
         f"{name.value} {estimate_memory(config, name, num_classes, half=half).step_bytes(volumes) / GIB:.1f} GiB "
         f"({volumes} volumes)"
-        for name, volumes in batches.items()
+        for name, volumes in volumes_of_a_step(config).items()
     ]
     return f"memory of one step: {', '.join(parts)}; free on {device}: {free_bytes(device) / GIB:.1f} GiB"
 
 
+def volumes_of_a_step(config: StudyConfig) -> dict[ModelName, int]:
+    """Volumes in one pass of either model, at the most: every example of the segmenter is seen in two looks."""
+    return {
+        ModelName.SEGMENTER: 2 * max(config.warm_up.batch_size, config.adapt.batch_size, config.refine.batch_size),
+        ModelName.DENOISER: config.diffuse.batch_size,
+    }
+
+
 def free_bytes(device: torch.device) -> int:
-    """Bytes that are free on a GPU, or in main memory."""
+    """Bytes that are free on a GPU, or in main memory as far as this process' control groups let it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _page_cache_bytes()
+    machine = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _page_cache_bytes()
+    allowed = cgroup_free_bytes()
+    return machine if allowed is None else min(machine, allowed)
+
+
+def _copies(name: ModelName) -> int:
+    return _COPIES + (1 if name is ModelName.SEGMENTER else 0)
 
 
 def _page_cache_bytes() -> int:

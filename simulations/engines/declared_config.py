@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.exchange.run_options import PREPARE_SITES, RUN_DIR, SITES_FILE
+from diffuse_uda.exchange.run_options import PREPARE_SITES, RESUME, RUN_DIR, SITES_FILE
 from diffuse_uda.types import Scalar
 from simulations.recipes import PHANTOM_SHAPE, PHANTOM_SPACING_MM
 
@@ -22,6 +22,7 @@ def declared_config() -> dict[str, Scalar]:
         "grid.spacing-mm": json.dumps(list(PHANTOM_SPACING_MM)),
         "grid.patch-size": json.dumps(list(PHANTOM_SHAPE)),
         RUN_DIR: "runs/flower",
+        RESUME: "",
         SITES_FILE: "runs/flower/sites.json",
         PREPARE_SITES: "simulations.engines.sites:prepare_phantom_sites",
     }

@@ -10,7 +10,7 @@ import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 from flwr.app import Context, RecordDict
 
 from client.client_app import app as client_app
-from diffuse_uda.training.interruption import allow_local_work, stop_local_work
+from diffuse_uda.training.interruption import allow_local_work, first_signal_waits, stop_local_work
 from diffuse_uda.types import Scalar
 from server.history import Event, log_event
 from server.server_app import build_server_app
@@ -40,7 +40,8 @@ def run_in_process(
         on_return: Looks at, changes or loses what a site replies; for tests.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, once the sites have stopped; they look for it between two steps.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once the round at work is on the disk; after the second one, once
+            the sites have stopped; they look for it between two steps. The same call goes on after the last round.
         DiffuseUdaError: As the server raises it.
     """
     configs = [{"shares-machine": num_workers > 1, **node_config} for node_config in node_configs]
@@ -50,7 +51,8 @@ def run_in_process(
             client_app, configs, run_config, num_workers=num_workers, on_delivery=on_delivery, on_return=on_return
         ) as grid:
             try:
-                build_server_app(on_event)(grid, context)
+                with first_signal_waits() as stop_asked:
+                    build_server_app(on_event, stop_asked=stop_asked)(grid, context)
             finally:
                 # Whatever ended the study, nobody waits for the rest of a round that no longer counts.
                 stop_local_work()

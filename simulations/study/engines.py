@@ -31,7 +31,7 @@ def run_engine(job: Job, console: Console) -> dict[str, Any]:
         What the job's marker shall say beside its key: JSON values.
     """
     centres = check_centres(job.folders)
-    prepare_run_dir(job.run_dir, [centre.folder for centre in centres])
+    prepare_run_dir(job.run_dir, [centre.folder for centre in centres], is_fresh=True)  # stages are where jobs go on
     with replaced_atomically(job.run_dir / RUN_MARKER) as draft:
         draft.write_text(job.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return _ENGINES[job.engine](job, centres, console)

@@ -35,7 +35,7 @@ class StageKeeper:
         match event:
             case StudyStarted() if self.start is not None:
                 # The sites have introduced themselves, hence forgotten earlier runs, and no order is out yet.
-                self.store.restore_sites(self.start, self.run_dir)
+                self.store.restore_sites(self.start, self.run_dir, event.run)
             case RoundSaved():
                 if event.phase in self.scored_phases and (event.ends_phase or event.server_round % EVERY == 0):
                     link_tree(

@@ -8,12 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.site_commits import STATE, begin_with_state
 from diffuse_uda.data.links import link_tree
 from server.start import START_FILE, keep_starting_point
 
 SERVER = "server"
 SITES = "sites"
 ROUNDS = "rounds"
+
+OF_A_SITE = (STATE, "evaluation")
+"""What of a site's workspace a stage keeps; keys, logs and commits belong to the run that wrote them."""
+
+
+def _parts(folder: Path) -> list[Path]:
+    """What is kept of a run's folder, or was, as paths within it."""
+    sites = sorted((folder / SITES).iterdir()) if (folder / SITES).is_dir() else []
+    wanted = [folder / ROUNDS, *(site / name for site in sites for name in OF_A_SITE)]
+    return [path.relative_to(folder) for path in wanted if path.is_dir()]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +52,8 @@ class StageStore:
         draft = self.folder / f".part-{key}-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)  # of a process of the same number that was interrupted
         keep_starting_point(run_dir, draft / SERVER, phase)
-        for name in (SITES, ROUNDS):
-            if (run_dir / name).is_dir():
-                link_tree(run_dir / name, draft / name)
+        for part in _parts(run_dir):
+            link_tree(run_dir / part, draft / part)
         # The name comes last, so a stage is whole or not there.
         draft.rename(self.folder / key)
 
@@ -51,12 +61,20 @@ class StageStore:
         """What the server starts from."""
         return self.folder / key / SERVER
 
-    def restore_sites(self, key: str, run_dir: Path) -> None:
-        """Give the sites and the kept rounds of a run what they were when the stage was kept."""
-        for name in (SITES, ROUNDS):
-            shutil.rmtree(run_dir / name, ignore_errors=True)
-            if (self.folder / key / name).is_dir():
-                link_tree(self.folder / key / name, run_dir / name)
+    def restore_sites(self, key: str, run_dir: Path, run: str) -> None:
+        """Give the sites and the kept rounds of a run what they were when the stage was kept.
+
+        Args:
+            key: Of the stage.
+            run_dir: Of the run.
+            run: Name of the run, in which the sites begin with what they get here.
+        """
+        for part in _parts(run_dir):
+            shutil.rmtree(run_dir / part)
+        for part in _parts(self.folder / key):
+            link_tree(self.folder / key / part, run_dir / part)
+        for workspace in (run_dir / SITES).iterdir() if (run_dir / SITES).is_dir() else ():
+            begin_with_state(workspace, run)
 
     def clear(self) -> None:
         """Delete every stage: all that could go on from them is done."""

@@ -146,11 +146,17 @@ def test_a_good_federation_is_put_in_order() -> None:
 @pytest.mark.parametrize(
     ("cards", "error", "wrong"),
     [
-        ([TARGET_A, TARGET_B], ConfigError, r"found 0 sources \[\]"),
+        ([TARGET_A, TARGET_B], QuorumError, r"no source joined, only the targets \['target-a', 'target-b'\]"),
         ([SOURCE, replace(SOURCE, site_id="other"), TARGET_A], ConfigError, r"found 2 sources \['other', 'source'\]"),
         ([SOURCE, TARGET_A, TARGET_A], ConfigError, "call themselves the same"),
         ([SOURCE], QuorumError, "found 0 targets"),
         ([SOURCE, replace(TARGET_A, num_cases=0)], ConfigError, "'target-a' has 0 training cases"),
+        (
+            [SOURCE, replace(TARGET_A, num_cases=10**18)],
+            ConfigError,
+            r"1000000000000000000 training .* 1 to 1,000,000,000",
+        ),
+        ([SOURCE, replace(TARGET_A, site_id="../../etc")], ConfigError, r"calls itself '\.\./\.\./etc'"),
         ([replace(SOURCE, label_names=("background",)), TARGET_A], ConfigError, "names the labels"),
         ([replace(SOURCE, label_names=()), TARGET_A], ConfigError, "names the labels"),
         ([SOURCE, replace(TARGET_A, label_names=("background", "cube"))], ConfigError, "'target-a' has the label map"),

@@ -9,13 +9,16 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffuse_uda.config import ExchangeConfig, StudyConfig
-from diffuse_uda.errors import ExchangeError
+from diffuse_uda.errors import ExchangeError, RefusalError
 from diffuse_uda.exchange.orders import SiteReply
-from diffuse_uda.exchange.policy import check_card, describe_policy, reply_policy
+from diffuse_uda.exchange.policy import WITHHELD, EgressPolicy, check_card, describe_policy, reply_policy
+from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy
 from diffuse_uda.methods.phase import Task
-from diffuse_uda.types import SiteRole
+from diffuse_uda.types import ModelName, SiteRole
 from tests.fake_federation import SOURCE, TARGET_A, order_for
 
 CONFIG = StudyConfig()
@@ -110,17 +113,17 @@ def test_scores_over_two_cases_stay_and_over_three_leave() -> None:
     scores = {"dice": 0.8, "hd95-mm/ball": 3.0, "undefined/ball": 1.0, "loss": 0.1}
     reply = SiteReply(num_examples=3, metrics=scores)
     LOCAL.check(reply)
-    assert LOCAL.without_small_groups(reply) == reply
+    assert LOCAL.withhold(reply) == reply
     few = replace(reply, num_examples=2)
     assert "scores ['dice', 'hd95-mm/ball', 'undefined/ball'] over fewer than 3 cases" in _refused(few, policy=LOCAL)
-    kept = LOCAL.without_small_groups(few)
+    kept = LOCAL.withhold(few)
     assert kept.metrics == {"loss": 0.1, "withheld-scores": 3.0}
     LOCAL.check(kept)
 
 
 def test_a_loss_over_two_cases_may_leave() -> None:
     few = SiteReply(num_examples=2, metrics={"loss": 0.1})
-    assert LOCAL.without_small_groups(few) is few
+    assert LOCAL.withhold(few) is few
 
 
 def test_an_order_the_method_does_not_contain_is_refused() -> None:
@@ -137,7 +140,7 @@ STYLED = CONFIG.model_copy(update={"exchange": ExchangeConfig(allow_style_blocks
 
 def test_a_card_of_names_and_counts_may_leave() -> None:
     check_card(SOURCE, CONFIG, site_allows_style=False)
-    check_card(replace(TARGET_A, style_block=torch.ones(13, 13, 7)), STYLED, site_allows_style=True)
+    check_card(replace(TARGET_A, num_cases=3, style_block=torch.ones(13, 13, 7)), STYLED, site_allows_style=True)
 
 
 @pytest.mark.parametrize(
@@ -174,3 +177,162 @@ def test_the_list_can_be_read() -> None:
     assert "dice/<label>" in scalars
     tensors, _ = describe_policy(StudyConfig(method="asc"), 3)
     assert set(tensors) == {"segmenter"}
+
+
+def test_a_style_block_over_two_cases_stays() -> None:
+    with pytest.raises(RefusalError, match="style-block over fewer than 3 cases") as caught:
+        check_card(replace(TARGET_A, num_cases=2, style_block=torch.ones(2)), STYLED, site_allows_style=True)
+    assert caught.value.rules == ("small-group",)
+
+
+def test_the_sites_word_forbids_a_style_block_and_asks_for_more_cases() -> None:
+    card = replace(TARGET_A, num_cases=4, style_block=torch.ones(2))
+    for policy, rule in ((SitePolicy(allow_style_blocks=False), "style-block"), (FIVE_CASES, "small-group")):
+        with pytest.raises(RefusalError) as caught:
+            check_card(card, STYLED, site_allows_style=True, site=policy)
+        assert caught.value.rules == (rule,)
+
+
+FIVE_CASES = SitePolicy(min_cases_for_statistics=5)
+TABLE = {"class_table.rows": torch.zeros(2, 3), "conv": torch.zeros(2)}
+
+
+def _diffusing(site: SitePolicy = NOTHING_NARROWED) -> EgressPolicy:
+    return reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.DIFFUSE, "diffuse"), TABLE, site)
+
+
+def test_rows_of_the_class_table_over_two_cases_go_back_as_they_came() -> None:
+    trained = {"class_table.rows": torch.ones(2, 3), "conv": torch.ones(2)}
+    policy = _diffusing()
+    few = SiteReply(num_examples=2, weights=trained)
+    with pytest.raises(RefusalError, match=r"rows \['class_table.rows'\] over fewer than 3 cases"):
+        policy.check(few)
+    kept = policy.withhold(few)
+    assert kept.weights is not None
+    assert kept.weights["class_table.rows"].tolist() == [[0.0] * 3] * 2
+    assert kept.weights["conv"].tolist() == [1.0, 1.0]
+    assert kept.metrics == {"withheld-rows": 1.0}
+    policy.check(kept)
+    enough = replace(few, num_examples=3)
+    assert policy.withhold(enough) is enough
+    assert _diffusing(FIVE_CASES).withhold(enough).metrics == {"withheld-rows": 1.0}
+
+
+def test_rules_that_are_broken_are_told_apart() -> None:
+    with pytest.raises(RefusalError) as caught:
+        POLICY.check(replace(GOOD, weights={"x": torch.zeros(1)}, metrics={"y": math.inf}, num_examples=-1))
+    assert caught.value.rules == ("foreign-tensor", "missing-tensor", "foreign-scalar", "no-number", "no-count")
+
+
+def test_the_sites_list_of_scalars_leaves_others_out() -> None:
+    site = SitePolicy(scalars=frozenset({"loss", "dice/*"}), max_scalars=3)
+    policy = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.PSEUDO_LABEL, "pseudo-label"), RECEIVED, site)
+    reply = SiteReply(num_examples=3, metrics={"loss": 0.1, "dice": 0.5, "dice/ball": 0.5, "seconds": 2.0})
+    with pytest.raises(RefusalError, match=r"\['dice', 'seconds'\], which this site's policy does not list"):
+        policy.check(reply)
+    kept = policy.withhold(reply)
+    assert kept.metrics == {"loss": 0.1, "dice/ball": 0.5, "withheld-scalars": 2.0}
+    policy.check(kept)
+    with pytest.raises(RefusalError, match="4 scalars, allowed are 3"):
+        policy.check(replace(kept, metrics={**kept.metrics, "loss/supervised": 1.0}))
+
+
+def test_a_foreign_scalar_is_refused_and_never_only_left_out() -> None:
+    site = SitePolicy(scalars=frozenset({"loss"}))
+    policy = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.PSEUDO_LABEL, "pseudo-label"), RECEIVED, site)
+    reply = SiteReply(num_examples=3, metrics={"DOE_JANE": 1.0})
+    assert policy.withhold(reply) is reply
+    with pytest.raises(RefusalError):
+        policy.check(reply)
+
+
+@pytest.mark.parametrize(
+    ("site", "rule"),
+    [
+        (SitePolicy(tasks=frozenset({Task.EVALUATE})), "site-task"),
+        (SitePolicy(models=frozenset({ModelName.DENOISER})), "site-model"),
+    ],
+)
+def test_the_site_refuses_tasks_and_models_before_it_works(site: SitePolicy, rule: str) -> None:
+    with pytest.raises(RefusalError) as caught:
+        reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED, site)
+    assert caught.value.rules == (rule,)
+
+
+def test_a_phase_without_weights_needs_no_model_on_the_sites_list() -> None:
+    site = SitePolicy(models=frozenset())
+    order = order_for(Task.PSEUDO_LABEL, "pseudo-label")
+    assert reply_policy(CONFIG, SiteRole.TARGET, order, RECEIVED, site).tensors == {}
+
+
+def test_a_dtype_that_is_not_on_the_sites_list_stays() -> None:
+    site = SitePolicy(dtypes=frozenset({"float32"}))
+    policy = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED, site)
+    assert "'n' of dtype int64, which this site's policy does not list" in _refused(GOOD, policy=policy)
+
+
+def test_a_message_and_a_run_have_budgets() -> None:
+    site = SitePolicy(max_message_bytes=100, max_run_bytes=250)
+    policy = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED, site)
+    policy.check_bytes(100, sent_before=150)
+    for size, before, rules in ((101, 0, ("message-bytes",)), (100, 151, ("run-bytes",))):
+        with pytest.raises(RefusalError) as caught:
+            policy.check_bytes(size, sent_before=before)
+        assert caught.value.rules == rules
+
+
+def test_a_site_cannot_widen_what_the_study_allows() -> None:
+    wide = SitePolicy(max_message_bytes=10**15, max_run_bytes=10**15, max_scalars=10**6, min_cases_for_statistics=1)
+    order = order_for(Task.ADAPT_TARGET, "adapt")
+    assert replace(reply_policy(CONFIG, SiteRole.TARGET, order, RECEIVED, wide), site=NOTHING_NARROWED) == POLICY
+
+
+limits = st.none() | st.integers(1, 40)
+site_policies = st.builds(
+    SitePolicy,
+    max_message_bytes=limits,
+    max_run_bytes=limits,
+    max_scalars=limits,
+    min_cases_for_statistics=limits,
+    scalars=st.none() | st.frozensets(st.sampled_from(["loss", "dice", "dice/*", "seconds", "DOE_JANE"])),
+    dtypes=st.none() | st.frozensets(st.sampled_from(["float32", "int64"])),
+)
+replies = st.builds(
+    SiteReply,
+    num_examples=st.integers(-1, 6),
+    metrics=st.dictionaries(
+        st.sampled_from(["loss", "dice", "dice/ball", "dice/DOE_JANE", "seconds", "DOE_JANE"]),
+        st.sampled_from([0.5, 1.0, math.nan, True]),
+    ),
+    weights=st.none()
+    | st.dictionaries(
+        st.sampled_from(["w", "n", "DOE_JANE"]),
+        st.sampled_from([torch.ones(2, 3), torch.tensor(5), torch.rand(9, 9), torch.full((2, 3), math.inf)]),
+    ),
+)
+
+
+def _leaves(policy: EgressPolicy, reply: SiteReply, size: int = 20) -> SiteReply | None:
+    kept = policy.withhold(reply)
+    try:
+        policy.check(kept)
+        policy.check_bytes(size, sent_before=size)
+    except RefusalError:
+        return None
+    return kept
+
+
+@given(site=site_policies, reply=replies)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_site_writes_nothing_leaves_that_the_study_would_keep(site: SitePolicy, reply: SiteReply) -> None:
+    order = order_for(Task.ADAPT_TARGET, "adapt")
+    left = _leaves(reply_policy(CONFIG, SiteRole.TARGET, order, RECEIVED, site), reply)
+    if left is not None:
+        POLICY.check(left)
+        POLICY.check_bytes(20, sent_before=20)
+        assert left.metrics.items() <= {**reply.metrics, **{key: left.metrics.get(key) for key in WITHHELD}}.items()
+        assert left.num_examples >= 3 or not any(key.startswith("dice") for key in left.metrics)
+        assert "DOE_JANE" not in {*left.metrics, *(left.weights or {})}
+        assert site.scalars is None or all(site.allows_scalar(key) for key in left.metrics.keys() - WITHHELD)
+        assert site.max_message_bytes is None or site.max_message_bytes >= 20
+        assert site.max_run_bytes is None or site.max_run_bytes >= 40

@@ -25,11 +25,12 @@ def test_options_are_split_off_before_the_study_is_read() -> None:
             "simulation.sites-file": "sites.json",
             "simulation.prepare-sites": "a.b:c",
             "start-from": "kept",
+            "resume": False,
         }
     )
     assert config.method == "asc"
     assert options == RunOptions(
-        run_dir=Path("elsewhere"), sites_file=Path("sites.json"), prepare_sites="a.b:c", start_from=Path("kept")
+        run_dir=Path("elsewhere"), sites_file=Path("sites.json"), prepare_sites="a.b:c", start_from=Path("kept"), resume=False
     )
 
 
@@ -39,6 +40,11 @@ def test_an_empty_text_leaves_a_key_to_the_preset() -> None:
     assert config.grid.patch_size == (128, 128, 128)
     assert config.adapt.num_rounds == 7
     assert options.run_dir == Path("runs/study")
+
+
+def test_whether_to_resume_is_a_yes_or_no() -> None:
+    with pytest.raises(ConfigError, match=r"resume: found .never.; wanted true or false"):
+        read_run_config({"resume": "never"})
 
 
 def test_a_misspelt_key_is_refused() -> None:

@@ -249,7 +249,7 @@ def test_ctrl_c_ends_the_work_between_two_steps(
 def _mail_with(sleep: Any) -> Any:
     from server.mail import Mail  # noqa: PLC0415 - the class that the test replaces
 
-    return lambda grid: Mail(grid, sleep=sleep)
+    return lambda grid, **kwargs: Mail(grid, sleep=sleep, **kwargs)
 
 
 @pytest.mark.parametrize(("num_workers", "is_shared"), [(1, False), (3, True)])

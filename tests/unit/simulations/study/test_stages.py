@@ -21,6 +21,7 @@ def run_dir(tmp_path: Path) -> Path:
     state = folder / "sites" / "leeds" / "state"
     state.mkdir(parents=True)
     (state / "teacher").write_text("old")
+    (folder / "sites" / "leeds" / "signing-key.pem").write_text("of the first run")
     (folder / "history.jsonl").write_text("first\n")
     save_checkpoint(folder / "checkpoints" / "latest" / "segmenter", {"weight": torch.ones(2)}, {})
     return folder
@@ -31,10 +32,15 @@ def test_a_restored_site_may_change_and_the_stage_does_not(tmp_path: Path, run_d
     assert "key" not in store
     store.keep("key", run_dir, "warm-up")
     assert "key" in store
+    # A log that grows, or a key, must not be in two runs.
+    assert [path.name for path in (tmp_path / "stages" / "key" / "sites" / "leeds").iterdir()] == ["state"]
     other = tmp_path / "other"
     (other / "sites" / "leeds" / "state").mkdir(parents=True)
     (other / "sites" / "leeds" / "state" / "left-over").write_text("of the introduction")
-    store.restore_sites("key", other)
+    (other / "sites" / "leeds" / "signing-key.pem").write_text("of this run")
+    store.restore_sites("key", other, "abc")
+    assert (other / "sites" / "leeds" / "signing-key.pem").read_text() == "of this run"
+    assert (other / "sites" / "leeds" / "commits" / "abc" / "000000" / "teacher").read_text() == "old"
     state = other / "sites" / "leeds" / "state"
     assert [path.name for path in state.iterdir()] == ["teacher"]
     with replaced_atomically(state / "teacher") as draft:

@@ -1,0 +1,109 @@
+"""Ways for a process to end that no `finally` hears of, and a disk that forgets what nobody flushed."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from diffuse_uda.landmarks import Landmark, watched_by
+
+KILLED = 86
+"""Exit code of a process that a landmark has ended."""
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Do something in a copy of this process; its exit code is 0 if that ended well, 1 if it raised."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - the child must not go on with the tests
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed_at(landmark: Landmark, nth: int, work: Callable[[], object]) -> bool:
+    """Do something in a copy of this process that dies when it passes a landmark for the `nth` time.
+
+    Returns:
+        Whether it came that far; otherwise it ended well.
+    """
+    passed: Counter[Landmark] = Counter()
+
+    def die(here: Landmark) -> None:
+        passed[here] += 1
+        if here is landmark and passed[here] == nth:
+            os._exit(KILLED)
+
+    def watched() -> None:
+        with watched_by(die):
+            work()
+
+    code = in_child(watched)
+    assert code in {0, KILLED}
+    return code == KILLED
+
+
+class ForgetfulDisk:
+    """What is on the disk after a loss of power: what was flushed, under names that were flushed, nothing else."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, bytes] = {}
+        self._folders: dict[int, dict[str, int]] = {}
+        self._is_folder: dict[int, bool] = {}
+        self._keeping: list[int] = []
+
+    def flushed(self, descriptor: int) -> None:
+        """Remember what a descriptor's file or folder is now."""
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        inode = os.fstat(descriptor).st_ino
+        # An inode that nobody holds would be used again for another file.
+        self._keeping.append(os.open(path, os.O_RDONLY))
+        if not path.is_dir():
+            self._files[inode] = path.read_bytes()
+            return
+        self._folders[inode] = {}
+        for entry in os.scandir(path):
+            self._folders[inode][entry.name] = entry.inode()
+            self._is_folder[entry.inode()] = entry.is_dir()
+            self._keeping.append(os.open(entry.path, os.O_RDONLY))
+
+    def rebuild(self, folder: Path, target: Path) -> None:
+        """Write what is left of `folder` to `target`."""
+        self._rebuild(folder.stat().st_ino, target)
+
+    def _rebuild(self, inode: int, target: Path) -> None:
+        target.mkdir()
+        for name, child in self._folders.get(inode, {}).items():
+            if self._is_folder[child]:
+                self._rebuild(child, target / name)
+            else:
+                (target / name).write_bytes(self._files.get(child, b""))
+
+    def close(self) -> None:
+        """Let the inodes go."""
+        for descriptor in self._keeping:
+            os.close(descriptor)
+
+
+@contextmanager
+def forgetful_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForgetfulDisk]:
+    """Watch every flush of this process."""
+    disk, flush = ForgetfulDisk(), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flush(descriptor)
+        disk.flushed(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        yield disk
+    disk.close()
