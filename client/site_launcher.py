@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from client.bundle_approval import read_approved
 from client.site_settings import SiteSettings
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.run_lock import run_lock
 from diffuse_uda.deployment.readiness import ca_verdicts, hub_verdicts, port_verdicts, refuse_failures
 from diffuse_uda.deployment.service_environment import service_environment
-from diffuse_uda.deployment.state_folder import clear_leftovers, keep_secret, make_private_folder, used_alone
+from diffuse_uda.deployment.state_folder import clear_leftovers, keep_secret, make_private_folder
 from diffuse_uda.deployment.supervision import Patience, Program, Stop, ended_by_signals, keep_running
 from diffuse_uda.doctor.address import parse_address
 from diffuse_uda.doctor.clock import Clocks
@@ -175,7 +176,7 @@ def run_site(settings: SiteSettings, say: Callable[[str], None]) -> bool:
     """
     os.umask(0o077)
     make_private_folder(settings.state_dir)
-    with used_alone(settings.state_dir):
+    with run_lock(settings.state_dir):
         for warning in check_site(settings, ask_hub(settings), now=datetime.now(tz=UTC)):
             say(f"warning: {warning}")
         settings.workspace.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.run_lock import run_lock
 from diffuse_uda.deployment.readiness import ca_fingerprint, port_verdicts, refuse_failures, server_verdicts
 from diffuse_uda.deployment.service_environment import service_environment
 from diffuse_uda.deployment.state_folder import (
@@ -17,7 +18,6 @@ from diffuse_uda.deployment.state_folder import (
     keep_secret,
     make_private_folder,
     read_secret,
-    used_alone,
 )
 from diffuse_uda.deployment.supervision import Patience, Program, Stop, ended_by_signals, keep_running
 from diffuse_uda.doctor.address import parse_address
@@ -151,7 +151,7 @@ def run_hub(settings: HubSettings, say: Callable[[str], None]) -> bool:
     """
     os.umask(0o077)  # the database holds every site's weights
     make_private_folder(settings.state_dir)
-    with used_alone(settings.state_dir):
+    with run_lock(settings.state_dir):
         for warning in check_hub(settings, now=datetime.now(tz=UTC)):
             say(f"warning: {warning}")
         for folder in (settings.flower_home, settings.admin_home):

@@ -30,6 +30,9 @@ LONGEST_PAUSE_S = 1.0
 MOST_SENDINGS = 4
 """How often one order is sent at most, to a site that crashes or goes away over it."""
 
+_FLOWERS = {7: "it has not approved this app bundle"}
+"""What Flower's own codes say, where they say enough."""
+
 _LOST = {
     3: "its reply got lost",
     4: "its reply got lost",
@@ -306,7 +309,9 @@ class Mail:
         # Only our own codes come with words that were sealed; Flower would repeat an exception's.
         is_sealed = error.code in set(ErrorCode)
         reason = (
-            str(error.reason) if is_sealed else f"Flower reports error {error.code}; the reason is in the site's log"
+            str(error.reason)
+            if is_sealed
+            else _FLOWERS.get(error.code, f"Flower reports error {error.code}; the reason is in the site's log")
         )
         return Answer(
             node_id=node_id,

@@ -1,15 +1,16 @@
-"""What the machinery of a federation costs: memory of aggregation, and wall time beside the sites' own work."""
+"""What the machinery of a federation costs: memory and time of the server, and a model's way there and back."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from client import tasks
 from client.site import Site
@@ -19,6 +20,10 @@ from diffuse_uda.exchange.run_options import RUN_DIR
 from diffuse_uda.reporting.machine import describe_machine
 from diffuse_uda.types import StateDict
 from simulations.bench_aggregation import measure_aggregation
+from simulations.bench_sites import NUM_SITES, ServerCost, measure_sites
+from simulations.bench_transport import KINDS, MODEL_BYTES, NUM_TENSORS, RoundTrip, measure_transport
+from simulations.bench_transport import MEMORY_TARGET as TRANSPORT_MEMORY_TARGET
+from simulations.bench_transport import TIME_TARGET as TRANSPORT_TIME_TARGET
 from simulations.centres import check_centres
 from simulations.engines.in_process import run_in_process
 from simulations.federation import node_config
@@ -32,7 +37,7 @@ Interval = tuple[float, float]
 
 
 def run_bench(console: Console, *, seed: int = 0) -> None:
-    """Print both figures with what they were measured on."""
+    """Print all figures with what they were measured on."""
     machine = describe_machine()
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     console.print(f"seed {seed}; {facts}", highlight=False)
@@ -45,6 +50,43 @@ def run_bench(console: Console, *, seed: int = 0) -> None:
         f"wanted at most {100 * TIME_TARGET:g} % (one round a phase, the demo's steps, sizes and sites)",
         highlight=False,
     )
+    console.print(sites_table([measure_sites(num_sites, seed=seed) for num_sites in NUM_SITES]))
+    console.print(transport_table(*measure_transport(seed=seed)))
+
+
+def sites_table(costs: Sequence[ServerCost]) -> Table:
+    """Time and memory of the server by the number of sites."""
+    model_mib = costs[0].model_bytes / 2**20
+    table = Table(title=f"server, simulated sites, model of {model_mib:.1f} MiB; wanted: time linear, memory flat")
+    for name in ("sites", "s a round", "CPU s a round", "CPU ms a round and site", "peak MiB", "peak in models"):
+        table.add_column(name, justify="right")
+    for cost in costs:
+        each_ms = 1000.0 * cost.cpu_seconds_per_round / cost.num_sites
+        seconds = (f"{cost.seconds_per_round:.2f}", f"{cost.cpu_seconds_per_round:.2f}")
+        memory = (f"{cost.peak_bytes / 2**20:.1f}", f"{cost.peak_bytes / cost.model_bytes:.1f}")
+        table.add_row(str(cost.num_sites), *seconds, f"{each_ms:.0f}", *memory)
+    return table
+
+
+def transport_table(plain: RoundTrip, packed: RoundTrip) -> Table:
+    """A model's round trip beside plain Flower's, with ratios."""
+    wanted = f"time {TRANSPORT_TIME_TARGET:g}x, memory {TRANSPORT_MEMORY_TARGET:g}x"
+    model = f"{MODEL_BYTES / 1e6:.0f} MB in {NUM_TENSORS} tensors"
+    table = Table(title=f"{model} there and back, in MB; wanted at most: {wanted}")
+    kinds = list(KINDS.values())
+    for name in ("way", "s", *kinds):
+        table.add_column(name, justify="right")
+    for trip in (plain, packed):
+        sizes = [f"{trip.peak_bytes[kind] / 1e6:.0f}" if kind in trip.peak_bytes else "-" for kind in kinds]
+        table.add_row(trip.way, f"{trip.seconds:.1f}", *sizes)
+    ratios = [
+        f"{packed.peak_bytes[kind] / plain.peak_bytes[kind]:.2f}x"
+        if kind in plain.peak_bytes and kind in packed.peak_bytes
+        else "-"
+        for kind in kinds
+    ]
+    table.add_row("ratio", f"{packed.seconds / plain.seconds:.2f}x", *ratios)
+    return table
 
 
 def measure_machinery(*, seed: int) -> tuple[float, float]:
@@ -81,10 +123,17 @@ def timed_tasks() -> Iterator[list[Interval]]:
     intervals: list[Interval] = []
     run_task = tasks.run_task
 
-    def timed(site: Site, config: StudyConfig, order: WorkOrder, weights: StateDict) -> SiteReply:
+    def timed(
+        site: Site,
+        config: StudyConfig,
+        order: WorkOrder,
+        weights: StateDict,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> SiteReply:
         began = time.monotonic()
         try:
-            return run_task(site, config, order, weights)
+            return run_task(site, config, order, weights, clock=clock)
         finally:
             intervals.append((began, time.monotonic()))
 

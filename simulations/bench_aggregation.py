@@ -152,7 +152,7 @@ def _measure() -> AggregationMemory:
         folder = Path(temporary)
         grid = _FileGrid(folder / "reply", len(cards))
         gc.collect()
-        with grid, _peak_memory() as peak:
+        with grid, peak_memory() as peak:
             federation = FederatedPhases(
                 config=config,
                 mail=Mail(grid),
@@ -172,7 +172,7 @@ def _measure() -> AggregationMemory:
 
 
 @contextmanager
-def _peak_memory() -> Iterator[list[int]]:
+def peak_memory() -> Iterator[list[int]]:
     """Sample this process's resident memory; the peak above the start is the list's last entry."""
     process = psutil.Process()
     start = process.memory_info().rss

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +20,13 @@ KILLED = 86
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Do something in a copy of this process; its exit code is 0 if that ended well, 1 if it raised."""
-    child = os.fork()
+    """Do something in a copy of this process; its exit code is 0 if that ended well, 1 if it raised.
+
+    Nothing that starts threads or uses OpenSSL: a copy inherits locks, but not the threads that would open them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of just that
+        child = os.fork()
     if child == 0:
         try:
             work()
@@ -30,12 +37,9 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killed_at(landmark: Landmark, nth: int, work: Callable[[], object]) -> bool:
-    """Do something in a copy of this process that dies when it passes a landmark for the `nth` time.
-
-    Returns:
-        Whether it came that far; otherwise it ended well.
-    """
+@contextmanager
+def dying_at(landmark: Landmark, nth: int) -> Iterator[None]:
+    """End this process when it passes a landmark for the `nth` time."""
     passed: Counter[Landmark] = Counter()
 
     def die(here: Landmark) -> None:
@@ -43,13 +47,52 @@ def killed_at(landmark: Landmark, nth: int, work: Callable[[], object]) -> bool:
         if here is landmark and passed[here] == nth:
             os._exit(KILLED)
 
+    with watched_by(die):
+        yield
+
+
+def killed_copy(landmark: Landmark, nth: int, work: Callable[[], object]) -> bool:
+    """Do something in a copy of this process that dies at a landmark; see `in_child`.
+
+    Returns:
+        Whether it came that far; otherwise it ended well.
+    """
+
     def watched() -> None:
-        with watched_by(die):
+        with dying_at(landmark, nth):
             work()
 
     code = in_child(watched)
     assert code in {0, KILLED}
     return code == KILLED
+
+
+def killed_process(landmark: Landmark, nth: int, work: Callable[..., object], *arguments: object) -> bool:
+    """Do something in a process of its own that dies at a landmark.
+
+    It is forked from a server that has imported everything and started no thread.
+
+    Args:
+        landmark: Where it dies.
+        nth: At which passing.
+        work: A function of a module.
+        arguments: For it; values that can be pickled.
+
+    Returns:
+        Whether it came that far; otherwise it ended well.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.conftest", work.__module__])
+    process = context.Process(target=_die_at, args=(landmark, nth, work, arguments))
+    process.start()
+    process.join()
+    assert process.exitcode in {0, KILLED}
+    return process.exitcode == KILLED
+
+
+def _die_at(landmark: Landmark, nth: int, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    with dying_at(landmark, nth):
+        work(*arguments)
 
 
 class ForgetfulDisk:

@@ -45,9 +45,7 @@ def config(num_targets: int, rule: AverageRule = AverageRule.MEAN) -> StudyConfi
             num_rounds=ROUNDS, num_local_steps=15, learning_rate=0.02, source_weight=0.5, target_step_fraction=1.0
         ),
         diffuse=DiffuseConfig(num_rounds=1),
-        federation=FederationConfig(
-            round_timeout_s=60.0, min_targets=num_targets if rule is not AverageRule.MEAN else 1, rule=rule
-        ),
+        federation=FederationConfig(min_targets=num_targets if rule is not AverageRule.MEAN else 1, rule=rule),
     )
 
 

@@ -1,14 +1,11 @@
-"""The folder that a hub or a site keeps between starts: for its account alone, used by one process at a time."""
+"""The folder that a hub or a site keeps between starts: for its account alone."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from diffuse_uda.errors import ConfigError
@@ -35,22 +32,6 @@ def make_private_folder(path: Path) -> None:
             f"chown {os.geteuid()} {path} && chmod 700 {path}"
         )
         raise ConfigError(msg)
-
-
-@contextmanager
-def used_alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it whatever way the process ends.
-
-    Raises:
-        ConfigError: If another process holds it.
-    """
-    with (folder / "lock").open("a", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{folder} is in use by another process: stop that one, or give this one another state-dir"
-            raise ConfigError(msg) from None
-        yield
 
 
 def keep_secret(path: Path) -> str:

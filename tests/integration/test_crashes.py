@@ -27,7 +27,7 @@ from server.history import Event, RoundSaved
 from server.journal import JOURNAL_FILE, read_journal
 from simulations.engines.in_process import run_in_process
 from tests import arithmetic_tasks
-from tests.crashes import forgetful_disk, killed_at
+from tests.crashes import forgetful_disk, killed_process
 from tests.fake_federation import node_configs, run_config, use_arithmetic
 from tests.tiny_site import FLAT, tiny_cohort
 
@@ -79,6 +79,13 @@ def _sums(folder: Path, on_event: Callable[[Event], None] = lambda _event: None,
     run_in_process(run_config(folder, **{**FULL, **changes}), node_configs(folder), on_event=on_event)
 
 
+def _sums_alone(folder: Path) -> None:
+    """The same in a process that nobody has prepared."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_arithmetic(patch)
+        _sums(folder)
+
+
 @pytest.fixture
 def undisturbed(tmp_path: Path, _arithmetic: None) -> Path:
     _sums(tmp_path / "undisturbed")
@@ -97,7 +104,7 @@ def _require_same_end(run_dir: Path, undisturbed: Path) -> None:
 def test_a_coordinator_killed_anywhere_ends_where_it_would_have(
     landmark: Landmark, tmp_path: Path, undisturbed: Path
 ) -> None:
-    assert killed_at(landmark, 4, lambda: _sums(tmp_path))
+    assert killed_process(landmark, 4, _sums_alone, tmp_path)
     run_dir = tmp_path / "run"
     assert "finished" not in _events(run_dir)
     _sums(tmp_path)
@@ -112,7 +119,7 @@ def test_a_coordinator_killed_in_every_round_once_ends_where_it_would_have(
 ) -> None:
     """One life a passing: every start gets a little further, however often it has been killed before."""
     num_lives = 1
-    while killed_at(landmark, 2, lambda: _sums(tmp_path)):
+    while killed_process(landmark, 2, _sums_alone, tmp_path):
         num_lives += 1
         assert num_lives < 50
     assert num_lives > 5
@@ -123,7 +130,7 @@ def test_sites_that_had_answered_are_not_made_to_work_again(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The fourth reply of all is the first one of the second round of `adapt`: two sites are still asked.
-    assert killed_at(Landmark.MID_GATHER, 7, lambda: _sums(tmp_path))
+    assert killed_process(Landmark.MID_GATHER, 7, _sums_alone, tmp_path)
     worked: list[tuple[str, str, int]] = []
     work = arithmetic_tasks.run_task
 
@@ -205,7 +212,7 @@ def test_power_lost_at_any_place_leaves_a_run_that_goes_on(
 
 
 def test_another_study_in_the_folder_is_refused_unless_it_shall_replace_it(tmp_path: Path, undisturbed: Path) -> None:
-    assert killed_at(Landmark.BEFORE_COMMIT, 3, lambda: _sums(tmp_path))
+    assert killed_process(Landmark.BEFORE_COMMIT, 3, _sums_alone, tmp_path)
     journal = (tmp_path / "run" / JOURNAL_FILE).read_bytes()
     with pytest.raises(ConfigError, match=r"unfinished after 2 rounds.*seed: 0 in that run, 1 now"):
         _sums(tmp_path, seed=1)
@@ -220,7 +227,7 @@ def test_another_study_in_the_folder_is_refused_unless_it_shall_replace_it(tmp_p
 
 
 def test_a_damaged_journal_is_refused(tmp_path: Path, undisturbed: Path) -> None:
-    assert killed_at(Landmark.BEFORE_COMMIT, 3, lambda: _sums(tmp_path))
+    assert killed_process(Landmark.BEFORE_COMMIT, 3, _sums_alone, tmp_path)
     journal = tmp_path / "run" / JOURNAL_FILE
     journal.write_bytes(journal.read_bytes().replace(b'"phase":"warm-up"', b'"phase":"warm-op"', 1))
     with pytest.raises(CheckpointError, match=r"journal\.jsonl, line 2 of"):
@@ -251,7 +258,7 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
 def test_a_run_after_a_killed_one_takes_its_lock_over_with_a_word(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert killed_at(Landmark.AFTER_COMMIT, 1, lambda: _sums(tmp_path))
+    assert killed_process(Landmark.AFTER_COMMIT, 1, _sums_alone, tmp_path)
     _sums(tmp_path)
     assert "its lock is taken over" in caplog.text
     _require_same_end(tmp_path / "run", undisturbed)
@@ -370,7 +377,7 @@ def test_sites_killed_anywhere_end_where_they_would_have(
 ) -> None:
     # The last but one step of the segmenter, hence of the refinement, with a teacher and an optimiser to lose.
     nth = {Landmark.SEGMENTATION_STEP: 13, Landmark.DIFFUSION_STEP: 3, Landmark.MID_SITE_COMMIT: 7, Landmark.UPLOAD: 5}
-    assert killed_at(landmark, nth.get(landmark, 1), lambda: _training(tmp_path, cohort))
+    assert killed_process(landmark, nth.get(landmark, 1), _training, tmp_path, cohort)
     _training(tmp_path, cohort)
     _require_same_end(tmp_path / "run", trained)
 
@@ -382,7 +389,7 @@ def test_a_federation_killed_again_and_again_ends_where_it_would_have(
 ) -> None:
     num_lives, nth = 1, 3 if landmark in {Landmark.SEGMENTATION_STEP, Landmark.DIFFUSION_STEP} else 1
     seen = -1
-    while killed_at(landmark, nth, lambda: _training(tmp_path, cohort)):
+    while killed_process(landmark, nth, _training, tmp_path, cohort):
         num_lives += 1
         done = _events(tmp_path / "run").count("committed")
         # Killed at the same place of the same round, it would be killed for ever: the next life goes one further.
@@ -396,7 +403,7 @@ def test_a_federation_killed_again_and_again_ends_where_it_would_have(
 def test_a_lost_site_workspace_is_refused_instead_of_replaced(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert killed_at(Landmark.AFTER_COMMIT, 4, lambda: _sums(tmp_path))
+    assert killed_process(Landmark.AFTER_COMMIT, 4, _sums_alone, tmp_path)
     run = read_journal(tmp_path / "run" / JOURNAL_FILE)[0][0]["run"]
     shutil.rmtree(tmp_path / "work" / "source" / "commits")
     begin_run(tmp_path / "work" / "source", run)

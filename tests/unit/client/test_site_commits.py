@@ -21,7 +21,7 @@ from diffuse_uda.exchange.flower import encode_reply
 from diffuse_uda.exchange.orders import SiteReply, WorkOrder
 from diffuse_uda.landmarks import Landmark
 from diffuse_uda.methods.phase import Task
-from tests.crashes import forgetful_disk, killed_at
+from tests.crashes import forgetful_disk, killed_copy
 from tests.tiny_site import order_for
 
 RUN = "0123abcd"
@@ -133,7 +133,7 @@ def test_a_site_that_is_killed_while_it_writes_its_work_down_ends_where_it_would
     site: Site, landmark: Landmark
 ) -> None:
     site.asked(1)
-    assert killed_at(landmark, 1, lambda: site.asked(2, after=1))
+    assert killed_copy(landmark, 1, lambda: site.asked(2, after=1))
     began_again = Site(site.workspace)
     reply = began_again.asked(2, after=1)
     assert reply.weights is not None

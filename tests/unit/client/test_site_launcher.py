@@ -1,5 +1,6 @@
 import os
 import socket
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from diffuse_uda.deployment.settings_file import read_settings
 from diffuse_uda.deployment.state_folder import make_private_folder
 from diffuse_uda.deployment.trial_certificates import Trial, write_trial
 from diffuse_uda.doctor.hub import HubAnswer, Obstacle
-from diffuse_uda.errors import ConfigError
+from diffuse_uda.errors import ConfigError, InUseError
 from diffuse_uda.exchange.signing import open_key
 from diffuse_uda.types import SiteRole
 
@@ -177,10 +178,27 @@ def test_a_site_prepares_its_folders_runs_and_ends(
     said: list[str] = []
     assert run_site(site, said.append)
     made = sorted(path.name for path in site.state_dir.iterdir())
-    assert made == ["executor.secret", "flower", "lock", "node-config.toml", "signing-key.pem"]
+    assert made == ["executor.secret", "flower", "node-config.toml", "run.lock", "signing-key.pem"]
     assert site.workspace.is_dir()
     assert said[1] == summary(site)
     assert said[2].startswith("  signing key       SHA256:")
+
+
+def test_a_second_launcher_in_one_state_folder_is_told_who_works_there(site: SiteSettings) -> None:
+    make_private_folder(site.state_dir)
+    holder = f"from pathlib import Path; from diffuse_uda.data.run_lock import run_lock; run_lock(Path({str(site.state_dir)!r})).__enter__(); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=site_launcher.CHECKOUT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InUseError, match=str(process.pid)):
+            run_site(site, print)
+        process.kill()
 
 
 def test_the_summary_gives_the_line_that_the_hub_registers(site: SiteSettings, trial: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_hub_prepares_its_folder_runs_and_ends(hub: HubSettings, monkeypatch: 
         folder.chmod(0o700)
     said: list[str] = []
     assert run_hub(hub, said.append)
-    assert ran == [["admin", "admin.token", "executor.secret", "flower", "lock"]]
+    assert ran == [["admin", "admin.token", "executor.secret", "flower", "run.lock"]]
     assert list(hub.flower_home.iterdir()) == []
     assert said == [summary(hub)]
 

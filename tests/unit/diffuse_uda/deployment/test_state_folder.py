@@ -1,7 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +7,6 @@ from diffuse_uda.deployment.state_folder import (
     keep_secret,
     make_private_folder,
     read_secret,
-    used_alone,
 )
 from diffuse_uda.errors import ConfigError
 
@@ -64,25 +59,6 @@ def test_a_secret_that_was_cut_or_typed_by_hand_is_refused(tmp_path: Path, conte
 def test_a_missing_secret_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the secret"):
         read_secret(tmp_path / "secret")
-
-
-def test_a_folder_serves_one_process_and_a_killed_one_lets_go(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from diffuse_uda.deployment.state_folder import used_alone\n"
-        "with used_alone(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    assert holder.stdout is not None
-    with holder.stdout:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match="in use by another process"), used_alone(tmp_path):
-            pass
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    with used_alone(tmp_path):
-        pass
 
 
 def test_leftovers_of_killed_tasks_go_and_nothing_else(tmp_path: Path) -> None:
