@@ -24,6 +24,7 @@ from diffuse_uda.exchange.audit_entries import (
     order_facts,
     tensor_facts,
 )
+from diffuse_uda.exchange.card_policy import check_card
 from diffuse_uda.exchange.envelopes import (
     Content,
     Envelope,
@@ -37,7 +38,7 @@ from diffuse_uda.exchange.envelopes import (
 )
 from diffuse_uda.exchange.flower import INTRODUCE, decode_order, encode_card, encode_reply, num_bytes
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
-from diffuse_uda.exchange.policy import check_card, reply_policy
+from diffuse_uda.exchange.policy import reply_policy
 from diffuse_uda.exchange.signing import MessageKind, SiteKey, Statement, open_key
 from diffuse_uda.exchange.site_policy import SitePolicy, read_site_policy
 from diffuse_uda.types import StateDict

@@ -17,10 +17,10 @@ from client.site import Site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import RefusalError
 from diffuse_uda.exchange import plan as study_plan
+from diffuse_uda.exchange.card_policy import MAX_LABELS, MAX_STYLE_SHARE
 from diffuse_uda.exchange.envelopes import Envelope
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.exchange.plan import forms_of, phase_of, phases_of, plan_hash
-from diffuse_uda.exchange.policy import MAX_LABELS, MAX_STYLE_SHARE
 from diffuse_uda.exchange.site_policy import SitePolicy
 from diffuse_uda.methods.phase import Phase
 from diffuse_uda.types import SiteRole, StateDict

@@ -105,23 +105,17 @@ def brief_study(config: StudyConfig) -> StudyConfig:
     return config.model_copy(update={**changes, "num_passes": 1})
 
 
-def preview_egress(
-    site: Site,
-    study: StudyConfig,
-    *,
-    label_names: Sequence[str] = (),
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Leaving]:
+def preview_egress(site: Site, study: StudyConfig, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Leaving]:
     """Do one round of every task of a study at a site and hand out what would leave, message by message.
 
     Args:
         site: The site; its data are read, its policy and its key are used, its workspace holds the work for the moment.
         study: The study; its plan need not be approved for a look at it.
-        label_names: Classes of the study, background first, where the site's folder does not name them.
         clock: For the scalar `seconds`, the only one that differs from one time to the next.
 
     Raises:
-        ConfigError: If policy, key or labels cannot be used.
+        ConfigError: If policy or key cannot be used.
+        InputError: If the site's folder cannot be read.
     """
     config = brief_study(study)
     site.workspace.mkdir(parents=True, exist_ok=True)
@@ -135,7 +129,7 @@ def preview_egress(
                 policy=desk.policy.model_copy(update={"plans": None}),
                 log=_Notes(),
             ),
-            tuple(label_names) or _labels_of(site),
+            _labels_of(site),
             functools.partial(tasks.run_task, clock=clock),
         )
     finally:
@@ -198,13 +192,8 @@ def _messages(desk: Desk, label_names: tuple[str, ...], run_task: Callable[..., 
 
 
 def _labels_of(site: Site) -> tuple[str, ...]:
+    """Classes as the site's own folder names them, background first; the size of the models depends on their number."""
     names = read_centre(site.data_dir, site.site_id).label_names
-    if len(names) < 2:
-        msg = (
-            f"{site.data_dir} names no classes, and the size of the models depends on their number; "
-            "give them in the source's order: --label background --label ..."
-        )
-        raise ConfigError(msg)
     return tuple(names[value] for value in sorted(names))
 
 

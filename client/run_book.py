@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.atomic import make_folder, replaced_atomically
 from diffuse_uda.errors import CheckpointError, RefusalError
 
 BOOKS = "run-books"
@@ -78,6 +78,6 @@ def write_book(workspace: Path, run: str, book: RunBook) -> None:
         OSError: If the disk is full or not writable.
     """
     path = book_path(workspace, run)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replaced_atomically(path, mode=0o600) as draft:
         draft.write_text(json.dumps(asdict(book), sort_keys=True) + "\n", encoding="utf-8")

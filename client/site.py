@@ -37,7 +37,7 @@ class Site:
     evaluation_part: EvaluationPart = "all"
     """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
     egress_policy: Path | None = None
-    """TOML file with the site's own word on what may leave; None leaves it to the study. Outside the travelling code."""
+    """TOML file with the site's own word on what may leave; None leaves it to the study. No part of the app."""
     signing_key: Path
     """Private key that signs every message; made at the first start if missing."""
     audit_log: Path

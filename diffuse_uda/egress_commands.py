@@ -61,7 +61,6 @@ def preview_egress(
     site: Annotated[Path | None, typer.Option(help="The site's settings, site.toml.")] = None,
     role: Annotated[SiteRole | None, typer.Option(help="What the folder's centre would be.")] = None,
     study: Annotated[Path | None, typer.Option(help="A study file; without it, the preset small.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Classes in the source's order, background first.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the very bytes of every message.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -72,7 +71,7 @@ def preview_egress(
     preview = _site_code("client.preview")
     config = preset("small") if study is None else StudyConfig.from_toml(study)
     with preview.opened_site(source, role) as opened:
-        messages = list(preview.preview_egress(opened, config, label_names=label or ()))
+        messages = list(preview.preview_egress(opened, config))
     if out is not None:
         preview.write_messages(messages, out)
     if as_json:

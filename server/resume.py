@@ -12,6 +12,7 @@ from typing import Any
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import CheckpointError, ConfigError
 from diffuse_uda.exchange.orders import SiteCard
+from diffuse_uda.exchange.plan import FREE
 from diffuse_uda.types import StateDict
 from server.history import HISTORY_FILE, RoundRecord, SiteState, append_record, record_of
 from server.journal import JOURNAL_FILE, Entry, Happening, read_journal
@@ -27,9 +28,6 @@ from server.run_folder import CHECKPOINTS, EVALUATION_FILE, SEGMENTER, SEGMENTER
 from server.start import StartingPoint, starting_point_of
 
 logger = logging.getLogger(__name__)
-
-FREE = ("config.federation.", "config.name")
-"""What may differ when a run goes on: patience and quorum change no committed round."""
 
 KEPT = 2
 
@@ -100,7 +98,7 @@ def unfinished_run(run_dir: Path) -> Unfinished | None:
         CheckpointError: If the journal is damaged anywhere but at its end.
     """
     entries, _ = read_journal(run_dir / JOURNAL_FILE)
-    if not entries or entries[-1]["event"] == Happening.FINISHED:
+    if not entries or _ends(entries):
         return None
     commits: list[Commit] = []
     for entry in entries:
@@ -109,6 +107,15 @@ def unfinished_run(run_dir: Path) -> Unfinished | None:
         elif entry["event"] == Happening.RESUMED:
             commits = [commit for commit in commits if commit.number <= entry["number"]]
     return Unfinished(run=entries[0]["run"], description=entries[0]["description"], commits=tuple(commits))
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether the run in a folder has done all its rounds.
+
+    Raises:
+        CheckpointError: As `unfinished_run`.
+    """
+    return _ends(read_journal(run_dir / JOURNAL_FILE)[0])
 
 
 def commit_facts(commit: Commit, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,11 +140,11 @@ def require_same_run(found: Unfinished, description: Mapping[str, Any]) -> None:
         ConfigError: With everything that differs.
     """
     there, here = _spread(found.description), _spread(description)
-    known = tuple(f"{part}." for part in description)
+    known, free = tuple(f"{part}." for part in description), tuple(f"config.{key}" for key in FREE)
     problems = [
         f"{key.partition('.')[2]}: {there.get(key, 'not there')} in that run, {here.get(key, 'not there')} now"
         for key in sorted(there.keys() | here.keys())
-        if key.startswith(known) and there.get(key) != here.get(key) and not key.startswith(FREE)
+        if key.startswith(known) and there.get(key) != here.get(key) and not key.startswith(free)
     ]
     if problems:
         msg = (
@@ -215,6 +222,10 @@ def last_used(commits: Iterable[Commit]) -> dict[str, int]:
         for site_id, site in commit.record.sites.items()
         if site.state is SiteState.USED
     }
+
+
+def _ends(entries: Sequence[Entry]) -> bool:
+    return bool(entries) and entries[-1]["event"] == Happening.FINISHED
 
 
 def _spread(description: Mapping[str, Any]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from diffuse_uda.algorithms.update_checks import MAX_NUM_EXAMPLES
 from diffuse_uda.config import FitConfig, StudyConfig
 from diffuse_uda.errors import ConfigError, QuorumError
+from diffuse_uda.exchange.card_policy import is_site_id
 from diffuse_uda.exchange.orders import SiteCard, WorkOrder
-from diffuse_uda.exchange.policy import is_site_id
 from diffuse_uda.methods.phase import Method, Phase, PhaseName, Task
 from diffuse_uda.types import SiteRole
 

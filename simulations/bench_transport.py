@@ -91,7 +91,10 @@ def _measure(way: str, facts: Mapping[str, int], timeout_s: float) -> RoundTrip:
         options = "".join(f"{key} = {json.dumps(value)}\n" for key, value in facts.items())
         (home / "options.toml").write_text(f'{options}result-file = "{result_file}"\n', encoding="utf-8")
         command = ["flwr", "run", str(app), "own", "-c", str(home / "options.toml"), "--format", "json"]
-        subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: S603
+        submitted = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
+        if '"success": true' not in submitted.stdout:  # its exit code says nothing
+            msg = f"the app {way!r} was not taken: {submitted.stdout}{submitted.stderr}"
+            raise BenchError(msg)
         deadline = time.monotonic() + timeout_s
         while not result_file.exists() or not result_file.stat().st_size:
             if time.monotonic() > deadline or hub.poll() is not None:
@@ -110,7 +113,9 @@ def _write_app(home: Path, way: str) -> Path:
     app = home / "app"
     (app / "roundtrip").mkdir(parents=True)
     (app / "roundtrip" / "__init__.py").write_text(
-        f"from simulations.transport_apps import {way}_client as client, {way}_server as server\n", encoding="utf-8"
+        # Flower looks for assignments, without running anything.
+        f"from simulations import transport_{way} as app\n\nserver = app.server\nclient = app.client\n",
+        encoding="utf-8",
     )
     (app / "pyproject.toml").write_text(
         '[project]\nname = "roundtrip"\nversion = "1.0.0"\ndependencies = []\n[tool.flwr.app]\npublisher = "bench"\n'

@@ -26,13 +26,13 @@ from diffuse_uda.training.device import choose_device
 from diffuse_uda.training.memory import describe_memory
 from diffuse_uda.types import ModelName, Scalar, SiteRole
 from server.journal import JOURNAL_FILE
-from server.resume import unfinished_run
+from server.resume import is_finished, unfinished_run
 from simulations.centres import Centre, check_centres
 from simulations.engines.declared_config import declared_config
 from simulations.engines.flower_simulation import run_simulation_engine
 from simulations.engines.in_process import run_in_process
 from simulations.engines.sites import write_sites_file
-from simulations.outcome import FinishedRun, write_outcome
+from simulations.outcome import RESULTS_FILE, FinishedRun, write_outcome
 from simulations.progress import LiveProgress
 from simulations.references import fit_target_supervised, has_oracle
 
@@ -72,21 +72,23 @@ def _run_federation(federation: Federation, console: Console) -> Results:
         for warning in centre.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False)
     config, run_dir = federation.config, federation.run_dir
-    if prepare_run_dir(run_dir, [centre.folder for centre in centres], is_fresh=federation.is_fresh):
+    is_federated = not federation.is_fresh and awaits_outcome(run_dir, config)
+    if is_federated or prepare_run_dir(run_dir, [centre.folder for centre in centres], is_fresh=federation.is_fresh):
         console.print(f"{run_dir} holds an interrupted run; going on with it (--fresh begins anew)", highlight=False)
     else:
         with replaced_atomically(run_dir / RUN_MARKER) as draft:
-            draft.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            draft.write_text(spelt(config), encoding="utf-8")
     label_names = label_names_of(centres)
     node_configs = [node_config(centre, run_dir) for centre in centres]
     sites = [open_site(config_of_node) for config_of_node in node_configs]
     console.print(describe_memory(config, len(label_names), choose_device(config.compute)), highlight=False)
     checked = time.monotonic()
     num_workers = os.cpu_count() or 1
-    with LiveProgress(console) as progress:
-        run_in_process(
-            {**config.to_flat(), RUN_DIR: str(run_dir)}, node_configs, num_workers=num_workers, on_event=progress
-        )
+    if not is_federated:
+        with LiveProgress(console) as progress:
+            run_in_process(
+                {**config.to_flat(), RUN_DIR: str(run_dir)}, node_configs, num_workers=num_workers, on_event=progress
+            )
     federated = time.monotonic()
     references = [site for centre, site in zip(centres, sites, strict=True) if has_oracle(centre.folder)]
     if federation.with_references and references:
@@ -188,6 +190,22 @@ def prepare_run_dir(run_dir: Path, data_folders: Sequence[Path], *, is_fresh: bo
         for path in found:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return False
+
+
+def awaits_outcome(run_dir: Path, config: StudyConfig) -> bool:
+    """Whether a folder holds this very study with all its rounds done, and only references and report are missing."""
+    marker = run_dir / RUN_MARKER
+    return (
+        marker.exists()
+        and marker.read_text(encoding="utf-8") == spelt(config)
+        and is_finished(run_dir)
+        and not (run_dir / RESULTS_FILE).exists()
+    )
+
+
+def spelt(config: StudyConfig) -> str:
+    """A configuration as it stands in a run's folder."""
+    return config.model_dump_json(indent=1) + "\n"
 
 
 def node_config(centre: Centre, run_dir: Path) -> dict[str, Scalar]:

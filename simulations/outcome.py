@@ -28,6 +28,9 @@ from diffuse_uda.reporting.views import CaseView, PairsOfTarget, PairView, worst
 from diffuse_uda.types import SiteRole
 from simulations.centres import Centre
 
+RESULTS_FILE = "results.json"
+"""Comes last: where it is, a run has left everything it leaves."""
+
 MAX_SAVED_PAIRS = 4
 MAX_SHOWN_CASES = 3
 
@@ -50,7 +53,7 @@ class FinishedRun:
 
 
 def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
-    """Write `results.json`, `report.html`, `picture.png` and some synthetic pairs."""
+    """Write `report.html`, `picture.png`, some synthetic pairs and, when all that is there, `results.json`."""
     history = read_history(run.folder / "history.jsonl")
     results = build_results(
         [site_scores(centre, site, run.label_names) for centre, site in zip(run.centres, run.sites, strict=True)],
@@ -61,7 +64,6 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
             "environment": {**describe_machine(), "command": run.command},
         },
     )
-    write_results(run.folder / "results.json", results)
     with replaced_atomically(run.folder / "table.md") as draft:
         draft.write_text(markdown_table(results), encoding="utf-8")
     targets = [
@@ -84,6 +86,7 @@ def write_outcome(run: FinishedRun, policy: PolicyListing) -> Results:
     write_report(run.folder / "report.html", render_report(inputs))
     write_picture(run.folder / "picture.png", list(cases.values()), pairs, run.label_names)
     _write_pairs(run, pairs)
+    write_results(run.folder / RESULTS_FILE, results)
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import stat
 import traceback
 import warnings
 from collections import Counter
@@ -101,7 +102,7 @@ class ForgetfulDisk:
     def __init__(self) -> None:
         self._files: dict[int, bytes] = {}
         self._folders: dict[int, dict[str, int]] = {}
-        self._is_folder: dict[int, bool] = {}
+        self._modes: dict[int, int] = {}
         self._keeping: list[int] = []
 
     def flushed(self, descriptor: int) -> None:
@@ -116,7 +117,7 @@ class ForgetfulDisk:
         self._folders[inode] = {}
         for entry in os.scandir(path):
             self._folders[inode][entry.name] = entry.inode()
-            self._is_folder[entry.inode()] = entry.is_dir()
+            self._modes[entry.inode()] = entry.stat().st_mode
             self._keeping.append(os.open(entry.path, os.O_RDONLY))
 
     def rebuild(self, folder: Path, target: Path) -> None:
@@ -126,10 +127,11 @@ class ForgetfulDisk:
     def _rebuild(self, inode: int, target: Path) -> None:
         target.mkdir()
         for name, child in self._folders.get(inode, {}).items():
-            if self._is_folder[child]:
+            if stat.S_ISDIR(self._modes[child]):
                 self._rebuild(child, target / name)
             else:
                 (target / name).write_bytes(self._files.get(child, b""))
+                (target / name).chmod(stat.S_IMODE(self._modes[child]))
 
     def close(self) -> None:
         """Let the inodes go."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import RefusalError
-from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
+from diffuse_uda.exchange.card_policy import REFUSED, is_count
+from diffuse_uda.exchange.orders import SiteReply, WorkOrder
 from diffuse_uda.exchange.plan import TensorForm, forms_of, phase_of
 from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy
 from diffuse_uda.methods import build_method
@@ -35,14 +35,7 @@ SCORES = frozenset({"assd-mm", "dice", "hd95-mm", "nsd", "undefined"})
 STATISTICS = tuple(f"class_table.{name}" for name in ("rows", "spreads", "background", "volumes"))
 """Endings of the names of tensors that hold statistics of a site's scans, which no training moves."""
 
-MAX_STYLE_SHARE = 0.05
-"""Most values a style block may have, as a share of one patch's voxels: a block is a look, never an image."""
-
-REFUSED = "not allowed to leave the site"
-MAX_LABELS = 256
 MAX_SCALARS = 2048
-_SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +70,7 @@ class EgressPolicy:
         """
         broken = [*self._tensor_problems(reply.weights), *self._scalar_problems(reply)]
         broken += [("small-group", words) for words in self._small_groups(reply)]
-        if not _is_count(reply.num_examples):
+        if not is_count(reply.num_examples):
             broken.append(("no-count", "num-examples, which is no count"))
         if broken:
             raise RefusalError(REFUSED, broken)
@@ -108,7 +101,7 @@ class EgressPolicy:
         rows of the class table over too few cases, which go back as they came.
         """
         metrics, weights, withheld = dict(reply.metrics), reply.weights, dict.fromkeys(sorted(WITHHELD), 0)
-        is_small = _is_count(reply.num_examples) and reply.num_examples < self.min_cases_for_statistics
+        is_small = is_count(reply.num_examples) and reply.num_examples < self.min_cases_for_statistics
         for key in reply.metrics:
             if is_small and self._is_score(key):
                 withheld["withheld-scores"] += 1
@@ -130,7 +123,7 @@ class EgressPolicy:
         ]
 
     def _small_groups(self, reply: SiteReply) -> list[str]:
-        if not _is_count(reply.num_examples) or reply.num_examples >= self.min_cases_for_statistics:
+        if not is_count(reply.num_examples) or reply.num_examples >= self.min_cases_for_statistics:
             return []
         kinds = {
             "scores": [key for key in reply.metrics if self._is_score(key)],
@@ -233,53 +226,8 @@ def describe_policy(config: StudyConfig, num_classes: int) -> tuple[dict[str, li
     return tensors, [*sorted(COUNTS_AND_LOSSES), *scores]
 
 
-def check_card(
-    card: SiteCard, config: StudyConfig, *, site_allows_style: bool, site: SitePolicy = NOTHING_NARROWED
-) -> None:
-    """Refuse an introduction that says more than who the site is and how much data it has.
-
-    Raises:
-        RefusalError: Naming the fields that may not leave, never their values.
-    """
-    broken = []
-    if not is_site_id(card.site_id):
-        broken.append(("site-id", "site-id is no short identifier (letters, digits, '.', '_', '-')"))
-    if len(card.label_names) > MAX_LABELS or not all(map(_LABEL_NAME.fullmatch, card.label_names)):
-        broken.append(("label-names", f"label-names are not at most {MAX_LABELS} short names"))
-    if not all(map(_is_count, (card.num_cases, card.num_test_cases))):
-        broken.append(("no-count", "num-cases or num-test-cases is no count"))
-    if card.style_block is not None:
-        broken += _style_problems(card, card.style_block, config, site, site_allows_style=site_allows_style)
-    if broken:
-        raise RefusalError(REFUSED, broken)
-
-
-def _style_problems(
-    card: SiteCard, block: Tensor, config: StudyConfig, site: SitePolicy, *, site_allows_style: bool
-) -> Iterator[tuple[str, str]]:
-    limit = int(math.prod(config.grid.patch_size) * MAX_STYLE_SHARE)
-    min_cases = max(config.exchange.min_cases_for_statistics, site.min_cases_for_statistics or 0)
-    if not (config.exchange.allow_style_blocks and site_allows_style and site.allow_style_blocks is not False):
-        yield "style-block", "style-block: study and site must both allow it"
-    if not block.is_floating_point() or not bool(torch.isfinite(block).all()):
-        yield "not-finite", "style-block has values that are not finite"
-    if block.numel() > limit:
-        yield "style-block-size", f"style-block has {block.numel()} values, allowed are {limit}"
-    if _is_count(card.num_cases) and card.num_cases < min_cases:
-        yield "small-group", f"style-block over fewer than {min_cases} cases"
-
-
-def is_site_id(text: str) -> bool:
-    """Whether a text may name a site, and hence a folder: a short identifier."""
-    return _SITE_ID.fullmatch(text) is not None
-
-
 def _is_finite_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _listed(names: Collection[str]) -> str:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from diffuse_uda.data.atomic import flush_to_disk, make_folder
 from diffuse_uda.errors import ConfigError
 
 SCHEME = "diffuse-uda-ed25519-1"
@@ -150,7 +151,7 @@ def open_key(path: Path) -> SiteKey:
 
 
 def _write_new_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     pem = make_key().private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     # mkstemp makes files that only the owner may read.
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".part-")
@@ -161,6 +162,7 @@ def _write_new_key(path: Path) -> None:
             os.fsync(file.fileno())
         try:
             os.link(draft, path)  # never replaces: whoever comes second takes the key of the first
+            flush_to_disk(path.parent)  # a server pins it: it must not be gone after a loss of power
         except FileExistsError:
             return
     finally:

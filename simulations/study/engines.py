@@ -15,7 +15,14 @@ from diffuse_uda.types import Scalar, SiteRole
 from simulations.centralised import run_centralised
 from simulations.centres import Centre, check_centres
 from simulations.engines.in_process import run_in_process
-from simulations.federation import RUN_MARKER, fit_references, label_names_of, node_config, prepare_run_dir
+from simulations.federation import (
+    RUN_MARKER,
+    fit_references,
+    label_names_of,
+    node_config,
+    prepare_run_dir,
+    spelt,
+)
 from simulations.progress import LiveProgress
 from simulations.study.job import Job
 from simulations.study.keeper import StageKeeper
@@ -33,7 +40,7 @@ def run_engine(job: Job, console: Console) -> dict[str, Any]:
     centres = check_centres(job.folders)
     prepare_run_dir(job.run_dir, [centre.folder for centre in centres], is_fresh=True)  # stages are where jobs go on
     with replaced_atomically(job.run_dir / RUN_MARKER) as draft:
-        draft.write_text(job.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        draft.write_text(spelt(job.config), encoding="utf-8")
     return _ENGINES[job.engine](job, centres, console)
 
 

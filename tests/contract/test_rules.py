@@ -14,6 +14,7 @@ RULE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 REFUSING = (
     "client/order_gate.py",
     "client/run_book.py",
+    "diffuse_uda/exchange/card_policy.py",
     "diffuse_uda/exchange/envelopes.py",
     "diffuse_uda/exchange/plan.py",
     "diffuse_uda/exchange/policy.py",

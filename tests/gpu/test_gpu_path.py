@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.site import Site
+from client.site import Site, open_site
 from client.tasks import introduce, run_task
 from diffuse_uda.algorithms.aggregation import federated_average
 from diffuse_uda.config import ComputeConfig, StudyConfig
@@ -65,7 +65,14 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def open_sites(cohort: list[Path], workspace: Path) -> list[Site]:
     roles = (SiteRole.SOURCE, SiteRole.TARGET)
     return [
-        Site(site_id=data_dir.name, role=role, data_dir=data_dir, workspace=workspace / data_dir.name)
+        open_site(
+            {
+                "site-id": data_dir.name,
+                "role": role.value,
+                "data-dir": str(data_dir),
+                "workspace": str(workspace / data_dir.name),
+            }
+        )
         for data_dir, role in zip(cohort, roles, strict=True)
     ]
 

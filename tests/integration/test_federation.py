@@ -100,3 +100,18 @@ def test_no_target_label_has_any_influence_on_the_model(
         shutil.rmtree(target / "labelsTs")
     _run(tmp_path / "run", blind, tiny_config)
     assert _weights(finished) == _weights(tmp_path / "run")
+
+
+def test_a_run_that_was_stopped_before_its_report_only_writes_that(
+    finished: Path,
+    tmp_path: Path,
+    tiny_cohort: list[Path],
+    tiny_config: dict[str, bool | int | float | str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    again = Path(shutil.copytree(finished, tmp_path / "tiny"))
+    first = json.loads((again / "results.json").read_text())
+    (again / "results.json").unlink()
+    monkeypatch.setattr("simulations.federation.run_in_process", lambda *_, **__: pytest.fail("worked again"))
+    _run(again, tiny_cohort, tiny_config)
+    assert stable_part(json.loads((again / "results.json").read_text())) == stable_part(first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import socket
 import ssl
@@ -63,7 +63,7 @@ def main(grid, context):
     while not (nodes := list(grid.get_node_ids())):
         time.sleep(0.2)
     heard = [len(nodes)]
-    for kind in ("query.probe", "query.fail"):
+    for kind in str(context.run_config["ask"]).split():
         for reply in grid.send_and_receive([Message(RecordDict(), nodes[0], kind)], timeout=200):
             heard.append([reply.error.code, reply.error.reason] if reply.has_error() else dict(reply.content["said"]))
     out = Path(str(context.run_config["out"]))
@@ -82,6 +82,7 @@ serverapp = "probe.server_app:app"
 clientapp = "probe.client_app:app"
 [tool.flwr.app.config]
 out = ""
+ask = ""
 """
 
 
@@ -125,9 +126,9 @@ class Federation:
         finally:
             connection.close()
 
-    def run(self, app: Path) -> list[Any]:
+    def run(self, app: Path, ask: str) -> list[Any]:
         out = self.folder / f"{app.name}.json"
-        self.flwr("run", str(app), "hub", "-c", f'out="{out}"')
+        self.flwr("run", str(app), "hub", "-c", f'out="{out}" ask="{ask}"')
         wait_for(f"the run of {app.name}", out.exists)
         heard: list[Any] = json.loads(out.read_text(encoding="utf-8"))
         return heard
@@ -149,11 +150,8 @@ class Federation:
 
 @contextmanager
 def running(folder: Path, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
     with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         try:
             yield process
         finally:
@@ -164,7 +162,7 @@ def running(folder: Path, name: str, *arguments: str) -> Iterator[subprocess.Pop
                 process.kill()
 
 
-def write_site(folder: Path, name: str, hub_port: int) -> tuple[Path, list[Address]]:
+def write_site(folder: Path, name: str, hub_port: int) -> Path:
     ports = [free_port() for _ in range(3)]
     (folder / "data").mkdir()
     approve("0" * 64, folder / "approved.txt", note="nothing that exists")
@@ -176,7 +174,7 @@ def write_site(folder: Path, name: str, hub_port: int) -> tuple[Path, list[Addre
         f"executor-health-port = {ports[2]}\n",
         encoding="ascii",
     )
-    return path, [Address(host="127.0.0.1", port=port) for port in ports[1:]]
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +195,13 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         health = [Address(host="127.0.0.1", port=port) for port in ports[1:]]
         assert set(wait_until_serving(health, wait_s=LIMIT_S).values()) == {"SERVING"}, made.log("hub")
         made.flwr("supernode", "register", str(folder / "sites/leeds/leeds.pub"), "--name", "leeds")
-        for name in ("leeds", "york"):
-            toml, _ = write_site(folder / "sites" / name, name, ports[0])
-            processes.append(stack.enter_context(running(folder, name, "client", "site", str(toml))))
+        toml = write_site(folder / "sites/leeds", "leeds", ports[0])
+        processes.append(stack.enter_context(running(folder, "leeds", "client", "site", str(toml))))
         yield made
-    assert [process.returncode for process in processes[:2]] == [0, 0]  # the hub and leeds ended when asked
-    for pid in (line.rpartition(" ")[2] for name in ("hub", "leeds", "york") for line in made.log(name).splitlines()
-                if " runs as process " in line):  # fmt: skip
-        assert not Path(f"/proc/{pid}/cmdline").exists()
+    assert [process.returncode for process in processes] == [0, 0]  # the hub and leeds ended when asked
+    logged = "\n".join(made.log(name) for name in ("hub", "leeds", "york"))
+    for pid in re.findall(r"runs as process (\d+)", logged):
+        assert not Path(f"/proc/{pid}").exists()  # no orphans
 
 
 def test_a_hospital_without_the_token_reaches_nothing_but_the_fleet(federation: Federation) -> None:
@@ -216,15 +213,23 @@ def test_a_hospital_without_the_token_reaches_nothing_but_the_fleet(federation: 
     assert federation.ask("/v1/fleet/pull-messages")[0] not in {200, 403}  # the gate is open, the signature is missing
 
 
+def test_a_site_that_nobody_registered_is_refused(federation: Federation) -> None:
+    toml = write_site(federation.folder / "sites/york", "york", federation.hub_port)
+    with running(federation.folder, "york", "client", "site", str(toml)):
+        wait_for("york's refusal", lambda: "does not know this site's public key" in federation.log("york"))
+    assert "[code: 2004] Failed to activate" in federation.log("york")
+    assert "SuperNode ID" not in federation.log("york")
+
+
 def test_what_is_not_approved_runs_no_line_and_what_is_approved_keeps_its_words_at_home(federation: Federation) -> None:
     unread, read = federation.app("unread"), federation.app("read")
     sha256 = app_bundle_sha256(unread)
-    assert federation.run(unread) == [1, *2 * [[7, f"this site has not approved app bundle {sha256}"]]]
+    assert federation.run(unread, "query.probe") == [1, [7, f"this site has not approved app bundle {sha256}"]]
     assert not federation.marker(unread).exists()
     assert f"app bundle {sha256} is refused, none of its code ran" in federation.log("leeds")
 
     approve(app_bundle_sha256(read), federation.folder / "sites/leeds/approved.txt", note="read")
-    num_nodes, said, error = federation.run(read)
+    num_nodes, said, error = federation.run(read, "query.probe query.fail")
     assert num_nodes == 1  # york is not one of them
     assert said["site"] == "leeds"
     assert "--token" not in said["command"]
@@ -234,9 +239,3 @@ def test_what_is_not_approved_runs_no_line_and_what_is_approved_keeps_its_words_
     assert PATIENT not in federation.log("hub")
     for kept in (federation.folder / "hub/state").glob("state.db*"):
         assert PATIENT.encode() not in kept.read_bytes()
-
-
-def test_a_site_that_nobody_registered_is_refused(federation: Federation) -> None:
-    wait_for("york's refusal", lambda: "does not know this site's public key" in federation.log("york"))
-    assert "[code: 2004] Failed to activate" in federation.log("york")
-    assert "SuperNode ID" not in federation.log("york")

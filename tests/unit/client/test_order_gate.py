@@ -266,4 +266,3 @@ def test_forms_are_worked_out_without_any_numbers(weights: StateDict) -> None:
     model_forms.cache_clear()
     assert model_forms(CONFIG, ModelName.SEGMENTER, len(LABELS)) == forms_of(weights)
     assert torch.equal(torch.get_rng_state(), before)
-

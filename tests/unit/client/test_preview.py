@@ -47,7 +47,7 @@ def _node_config(folder: Path, role: str, workspace: Path) -> dict[str, Scalar]:
 
 
 def _previewed(site: Site, config: StudyConfig = CONFIG) -> list[Leaving]:
-    return list(preview_egress(site, config, label_names=LABEL_NAMES, clock=lambda: 0.0))
+    return list(preview_egress(site, config, clock=lambda: 0.0))
 
 
 def _really_sent(node_config: dict[str, Scalar], study: StudyConfig) -> Iterator[bytes]:
@@ -109,9 +109,7 @@ def test_every_task_of_a_role_is_shown_once(folders: dict[str, Path], tmp_path: 
 def test_what_the_policy_refuses_is_shown_as_the_words_that_leave(folders: dict[str, Path], tmp_path: Path) -> None:
     policy = tmp_path / "egress.toml"
     policy.write_text(f'models = ["segmenter"]\nplans = ["{"0" * 64}"]\n', encoding="utf-8")
-    site = open_site(
-        {**_node_config(folders["target"], "target", tmp_path / "w"), "egress-policy": str(policy)}
-    )
+    site = open_site({**_node_config(folders["target"], "target", tmp_path / "w"), "egress-policy": str(policy)})
     shown = {leaving.name: leaving for leaving in _previewed(site)}
     words = "train.diffuse failed: RefusalError [site-model]; the reason is in this site's log"
     assert shown["diffuse"].facts["words"] == words
@@ -146,17 +144,6 @@ def test_bytes_and_facts_can_be_kept(folders: dict[str, Path], tmp_path: Path) -
     assert listed[1]["facts"]["payload"] == shown[1].facts["payload"]
 
 
-def test_a_folder_without_names_of_classes_wants_them(folders: dict[str, Path], tmp_path: Path) -> None:
-    site = open_site(_node_config(folders["target"], "target", tmp_path / "w"))
-    description = json.loads((folders["target"] / "dataset.json").read_text(encoding="utf-8"))
-    unnamed = {"background": 0} == description["labels"] or "labels" not in description
-    if unnamed:
-        with pytest.raises(ConfigError, match="--label background --label"):
-            list(preview_egress(site, CONFIG))
-    else:
-        assert next(iter(preview_egress(site, CONFIG))).name == "introduction"
-
-
 def test_a_folder_needs_a_role_and_a_file_has_one(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--role source or --role target"), opened_site(folders["target"], None):
         pass
@@ -164,8 +151,27 @@ def test_a_folder_needs_a_role_and_a_file_has_one(folders: dict[str, Path], tmp_
         workspace = site.workspace
         assert (site.role, site.data_dir, workspace.exists()) == (SiteRole.TARGET, folders["target"], True)
     assert not workspace.exists()
-    with pytest.raises(ConfigError, match="cannot read"), opened_site(tmp_path / "site.toml", None):
+    file = tmp_path / "site.toml"
+    with pytest.raises(ConfigError, match="cannot read"), opened_site(file, None):
         pass
+    file.write_text(
+        f"""
+        site-id = "leeds"
+        role = "target"
+        data-dir = "{folders["target"]}"
+        workspace = "work"
+        state-dir = "state"
+        hub = "hub.example.org:8443"
+        ca = "ca.pem"
+        key = "node"
+        approved-bundles = "approved.txt"
+        egress-policy = "egress.toml"
+        """,
+        encoding="utf-8",
+    )
+    with opened_site(file, None) as site:
+        assert (site.site_id, site.role, site.workspace) == ("leeds", SiteRole.TARGET, tmp_path / "work")
+        assert site.egress_policy == tmp_path / "egress.toml"
 
 
 def test_a_brief_study_asks_for_the_same_tasks() -> None:

@@ -3,7 +3,7 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
-from client import site_launcher
+from client import site_launcher, supernode_process
 from client.__main__ import app
 from client.bundle_approval import approve, read_approved
 from client.site import open_site
@@ -184,15 +184,16 @@ def test_a_site_prepares_its_folders_runs_and_ends(
     assert said[2].startswith("  signing key       SHA256:")
 
 
+@pytest.mark.usefixtures("untouched_mask")
 def test_a_second_launcher_in_one_state_folder_is_told_who_works_there(site: SiteSettings) -> None:
     make_private_folder(site.state_dir)
-    holder = f"from pathlib import Path; from diffuse_uda.data.run_lock import run_lock; run_lock(Path({str(site.state_dir)!r})).__enter__(); print('held', flush=True); input()"
+    holder = (
+        "import sys; from pathlib import Path; from diffuse_uda.data.run_lock import run_lock\n"
+        "with run_lock(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holder, str(site.state_dir)]
     with subprocess.Popen(
-        [sys.executable, "-c", holder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=site_launcher.CHECKOUT,
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=site_launcher.CHECKOUT
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -239,3 +240,18 @@ def test_approving_prints_the_sum_and_lists_it(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_is_no_app_is_refused(tmp_path: Path) -> None:
     assert isinstance(CliRunner().invoke(app, ["approve", str(tmp_path)]).exception, ConfigError)
+
+
+def test_the_node_asks_the_hospitals_list(site: SiteSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], Callable[[str], str], float]] = []
+    monkeypatch.setattr(
+        supernode_process,
+        "run_supernode",
+        lambda arguments, refusal, outage_patience_s: seen.append((arguments, refusal, outage_patience_s)),
+    )
+    monkeypatch.setattr(sys, "argv", ["supernode_process", *programs(site, {})[0].command[4:]])
+    supernode_process.main()
+    arguments, refusal, patience_s = seen[0]
+    assert (tuple(arguments), patience_s) == (supernode_options(site), 14400.0)
+    assert refusal(SHA256) == ""
+    assert "not on the list" in refusal("b" * 64)

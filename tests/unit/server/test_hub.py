@@ -1,10 +1,13 @@
+import importlib
 import logging
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,8 +17,9 @@ from diffuse_uda.deployment.state_folder import keep_secret, make_private_folder
 from diffuse_uda.deployment.trial_certificates import Trial, write_trial
 from diffuse_uda.errors import ConfigError
 from server import hub as hub_module
+from server import superlink_process
 from server.__main__ import app
-from server.gate import ADMIN_HEADER, ControlAccess
+from server.gate import ADMIN_HEADER, ControlAccess, Rules
 from server.hub import check_hub, explain, programs, run_flower, run_hub, summary, superlink_options, write_connection
 from server.hub_settings import HubSettings
 from server.superlink_process import is_news, parse
@@ -241,3 +245,43 @@ def test_the_command_line_passes_flowers_own_options_on(settings_file: Path, mon
 def test_a_hub_whose_programs_keep_ending_has_failed(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.__main__.run_hub", lambda _settings, _say: False)
     assert CliRunner().invoke(app, ["hub", str(settings_file)]).exit_code == 1
+
+
+def test_the_link_gets_its_rules_and_the_token_from_the_file(hub: HubSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_private_folder(hub.state_dir)
+    token = keep_secret(hub.admin_token)
+    seen: list[tuple[list[str], Any, float]] = []
+    monkeypatch.setattr(
+        superlink_process,
+        "run_superlink",
+        lambda arguments, gate, max_outage_s: seen.append((arguments, gate, max_outage_s)),
+    )
+    monkeypatch.setattr(sys, "argv", ["superlink_process", *programs(hub, {})[0].command[4:]])
+    superlink_process.main()
+    arguments, gate, max_outage_s = seen[0]
+    assert (tuple(arguments), max_outage_s) == (superlink_options(hub), 86400.0)
+    assert gate.keywords["rules"] == Rules(
+        federation="brain",
+        control=ControlAccess.TOKEN_AND_LOOPBACK,
+        admin_token=token.encode("ascii"),
+        max_request_bytes=64 * 2**20,
+    )
+    assert is_news in logging.getLogger("uvicorn.access").filters
+    logging.getLogger("uvicorn.access").removeFilter(is_news)
+
+
+@pytest.mark.parametrize("main", ["server", "client"])
+def test_a_refusal_is_a_message_and_no_traceback(
+    main: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["-m", "health", "/nowhere.toml"])
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(f"{main}.__main__").main()
+    assert caught.value.code == 2
+    assert "cannot read the settings /nowhere.toml" in capsys.readouterr().err
+
+
+def test_another_flower_is_refused_at_the_start(hub: HubSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.42.0")
+    with pytest.raises(ConfigError, match=r"found 1\.42\.0; wanted 1\.41\.0"):
+        check_hub(hub, now=NOW)

@@ -254,7 +254,7 @@ def test_errors_say_no_more_than_their_site_has_sealed() -> None:
         1: (Outcome.FAILED, "sealed words"),
         2: (Outcome.UNASSIGNED, "nobody yet"),
         3: (Outcome.FAILED, "Flower reports error 2; the reason is in the site's log"),
-        4: (Outcome.FAILED, "Flower reports error 7; the reason is in the site's log"),
+        4: (Outcome.FAILED, "it has not approved this app bundle"),
     }
 
 

@@ -87,7 +87,7 @@ class Post:
         key: SiteKey = KEY,
         order: RecordDict = ORDER,
         node_id: int = NODE,
-        tamper: Callable[[RecordDict], None] = lambda _content: None,
+        tamper: Callable[[RecordDict], object] = lambda _content: None,
     ) -> Answer:
         """One round in which the site signs a statement that the test has changed."""
         content = _reply()
@@ -139,13 +139,13 @@ def test_a_signed_reply_is_taken_without_its_signature(post: Post) -> None:
 
 
 def _spoil(message: RecordDict) -> None:
-    message["metrics"]["loss"] = 0.5  # type: ignore[index]
+    message["metrics"]["loss"] = 0.5  # type: ignore[assignment]
 
 
 def _spoil_a_weight(message: RecordDict) -> None:
     record = message["weights"]
-    data = record["0"].data  # type: ignore[index,union-attr]
-    record["0"].data = bytes([data[0] ^ 1]) + data[1:]  # type: ignore[index,union-attr]
+    data = record["0"].data  # type: ignore[union-attr]
+    record["0"].data = bytes([data[0] ^ 1]) + data[1:]  # type: ignore[union-attr]
 
 
 REFUSED: dict[str, tuple[str, Callable[[Post], Answer]]] = {

@@ -12,7 +12,7 @@ from diffuse_uda.data.run_lock import LOCK_FILE, run_lock
 from diffuse_uda.errors import CheckpointError, ConfigError, InUseError
 from server.journal import JOURNAL_FILE, Happening, Journal
 from server.resume import describe_sites, describe_study
-from simulations.federation import prepare_run_dir
+from simulations.federation import awaits_outcome, prepare_run_dir, spelt
 from tests.fake_federation import SOURCE, TARGET_A
 
 
@@ -75,3 +75,15 @@ def test_the_folder_of_a_run_at_work_is_not_emptied_under_its_feet(run_dir: Path
         thread.join()
     assert "is in use by process" in told[0]
     assert (run_dir / JOURNAL_FILE).exists()
+
+
+def test_a_run_without_its_report_only_wants_that(run_dir: Path) -> None:
+    config = StudyConfig()
+    (run_dir / "study.json").write_text(spelt(config))
+    assert not awaits_outcome(run_dir, config)
+    Journal(run_dir / JOURNAL_FILE).append(Happening.FINISHED, {})
+    assert awaits_outcome(run_dir, config)
+    assert not awaits_outcome(run_dir, config.model_copy(update={"seed": 1}))
+    (run_dir / "results.json").write_text("{}")
+    assert not awaits_outcome(run_dir, config)
+    assert not awaits_outcome(run_dir.parent, config)

@@ -1,12 +1,14 @@
+import errno
 from collections.abc import Iterator
 from itertools import chain, repeat
 
 import pytest
 
 from diffuse_uda.deployment import readiness
-from diffuse_uda.deployment.readiness import refuse_failures, wait_until_serving
+from diffuse_uda.deployment.readiness import port_verdicts, refuse_failures, wait_until_serving
 from diffuse_uda.doctor.address import Address
-from diffuse_uda.doctor.verdict import failed, passed, warned
+from diffuse_uda.doctor.ports import Occupation
+from diffuse_uda.doctor.verdict import Status, failed, passed, warned
 from diffuse_uda.errors import ConfigError
 
 ONE, TWO = Address(host="127.0.0.1", port=1), Address(host="127.0.0.1", port=2)
@@ -35,6 +37,14 @@ def test_waiting_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_patience_it_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of(monkeypatch, {ONE: iter(["NOT_SERVING"])})
     assert wait_until_serving((ONE,), wait_s=0.0) == {ONE: "NOT_SERVING"}
+
+
+def test_even_a_program_of_the_federation_is_in_the_way_of_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Occupation(error=errno.EADDRINUSE, process_id=7, program="flower-superlink")
+    monkeypatch.setattr(readiness, "try_to_listen", lambda _address: taken)
+    assert [verdict.status for verdict in port_verdicts([ONE])] == [Status.FAIL]
+    monkeypatch.setattr(readiness, "try_to_listen", lambda _address: Occupation(error=None))
+    assert [verdict.status for verdict in port_verdicts([ONE])] == [Status.PASS]
 
 
 def test_failures_refuse_and_warnings_are_told() -> None:

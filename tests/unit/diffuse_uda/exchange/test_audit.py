@@ -77,12 +77,12 @@ def test_a_process_that_dies_while_it_writes_loses_that_entry_alone(tmp_path: Pa
     child = os.fork()
     if child == 0:  # the process that dies; nothing of pytest runs in it
         if place == "before the line":
-            log._head = lambda _file: os._exit(9)  # type: ignore[method-assign]
+            log._head = lambda _file: os._exit(9)  # type: ignore[assignment,method-assign]
         if place == "half the line":
             with (tmp_path / "audit.jsonl").open("ab") as file:
                 file.write(b'{"event":"tw')
             os._exit(9)
-        log._write_head = lambda _head: os._exit(9)  # type: ignore[method-assign]
+        log._write_head = lambda _head: os._exit(9)  # type: ignore[assignment,method-assign]
         log.append("two", {})
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

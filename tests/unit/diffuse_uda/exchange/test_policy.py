@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from diffuse_uda.config import ExchangeConfig, StudyConfig
 from diffuse_uda.errors import ExchangeError, RefusalError
+from diffuse_uda.exchange.card_policy import check_card
 from diffuse_uda.exchange.orders import SiteReply
-from diffuse_uda.exchange.policy import WITHHELD, EgressPolicy, check_card, describe_policy, reply_policy
+from diffuse_uda.exchange.policy import WITHHELD, EgressPolicy, describe_policy, reply_policy
 from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.types import ModelName, SiteRole

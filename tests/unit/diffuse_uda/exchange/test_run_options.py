@@ -30,7 +30,11 @@ def test_options_are_split_off_before_the_study_is_read() -> None:
     )
     assert config.method == "asc"
     assert options == RunOptions(
-        run_dir=Path("elsewhere"), sites_file=Path("sites.json"), prepare_sites="a.b:c", start_from=Path("kept"), resume=False
+        run_dir=Path("elsewhere"),
+        sites_file=Path("sites.json"),
+        prepare_sites="a.b:c",
+        start_from=Path("kept"),
+        resume=False,
     )
 
 

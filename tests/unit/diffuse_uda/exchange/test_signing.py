@@ -68,9 +68,7 @@ def test_the_first_start_makes_a_key_that_only_its_owner_may_read(tmp_path: Path
 
 def test_starts_at_the_same_time_end_with_one_key(tmp_path: Path) -> None:
     publics: list[bytes] = []
-    threads = [
-        threading.Thread(target=lambda: publics.append(open_key(tmp_path / "key.pem").public)) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: publics.append(open_key(tmp_path / "key.pem").public)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

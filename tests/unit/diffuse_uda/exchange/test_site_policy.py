@@ -11,6 +11,8 @@ from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy, read_
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.types import ModelName
 
+ROOT = Path(__file__).resolve().parents[4]
+
 
 def _written(folder: Path, text: str) -> Path:
     path = folder / "egress.toml"
@@ -20,7 +22,7 @@ def _written(folder: Path, text: str) -> Path:
 
 def test_a_site_without_a_file_takes_the_study_s_word() -> None:
     assert read_site_policy(None) is NOTHING_NARROWED
-    assert NOTHING_NARROWED == SitePolicy()
+    assert SitePolicy() == NOTHING_NARROWED
 
 
 def test_every_key_can_be_written(tmp_path: Path) -> None:
@@ -52,6 +54,14 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         tasks=frozenset({Task.ADAPT_TARGET}),
         plans=frozenset({plan}),
     )
+
+
+def test_the_example_explains_every_key_and_can_be_used(tmp_path: Path) -> None:
+    example = (ROOT / "client" / "deploy" / "egress.toml").read_text(encoding="utf-8")
+    assert read_site_policy(_written(tmp_path, example)) == NOTHING_NARROWED
+    lines = [line.removeprefix("# ") for line in example.splitlines() if " = " in line and "plans" not in line]
+    policy = read_site_policy(_written(tmp_path, "\n".join([*lines, f'plans = ["{"0" * 64}"]'])))
+    assert all(value is not None for _, value in policy)
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_a_straggler_is_given_up_and_its_late_reply_changes_nothing(tmp_path: Pa
     assert {site_id: site.state.value for site_id, site in adapt.sites.items()} == {
         "source": "used",
         "target-a": "used",
-        "target-b": "missing",
+        "target-b": "overdue",
     }
     assert _segmenter(tmp_path) == 1.0 + 5.5
 
