@@ -17,6 +17,7 @@ from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_pro
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
 from diffuse_uda.config import StyleProvider
 from diffuse_uda.exchange.orders import SiteReply
+from diffuse_uda.methods.phase import PhaseName
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.training.batches import Batch, Example, draw_batch
 from diffuse_uda.training.device import autocast
@@ -38,12 +39,18 @@ TRUSTED = 0.5
 
 
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: label its training scans with the mean of the last global models, and keep how sure they were."""
+    """Target: label its training scans with the mean of the last global models, and keep how sure they were.
+
+    Right after recolouring, with the received model alone: a target rests in those rounds, and what it remembers is of
+    the adaptation before.
+    """
     config = work.config
     cases = training_examples(work)
+    after_recolouring = work.order.phase == PhaseName.RELABEL.value
+    remembered = [] if after_recolouring else work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)
-        for kept in [*work.state.recent_globals(), weights][-config.pseudo_label.num_ensembled_rounds :]
+        for kept in [*remembered, weights][-config.pseudo_label.num_ensembled_rounds :]
     ]
     probabilities = []
     for case in cases:
@@ -58,8 +65,8 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         num_iterations=config.pseudo_label.num_em_iterations,
         shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
     )
-    is_later = work.order.pass_index > 0
-    share = config.pseudo_label.later_mixture_share if is_later else config.pseudo_label.mixture_share
+    again = work.order.pass_index > 0 or after_recolouring
+    share = config.pseudo_label.later_mixture_share if again else config.pseudo_label.mixture_share
     for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):
         pseudo = pseudo_label(
             share * sharpened + (1.0 - share) * answer,
@@ -71,6 +78,20 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
     work.state.save_examples("pseudo-labelled", labelled)
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
+
+
+def describe(work: Workplace, weights: StateDict) -> SiteReply:
+    """Both: put what this site's classes look like into its row of the class table; nothing is trained."""
+    examples = labelled_examples(work)
+    denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
+    set_class_table_row(work, denoiser, examples)
+    return trained(denoiser, len(examples), {})
+
+
+def keep_table(work: Workplace, weights: StateDict) -> SiteReply:
+    """Source: keep what the class table tells about the classes of every domain."""
+    _keep_table(work, cast("Denoiser", work.model(ModelName.DENOISER, weights)))
+    return SiteReply(num_examples=len(training_examples(work)), metrics={})
 
 
 def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
@@ -138,10 +159,7 @@ def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     label_maps = [_label_map_of(example) for example in labelled_examples(work)]
     is_source = work.site.role is SiteRole.SOURCE
     wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
-    known = None
-    if is_source and denoiser.class_table is not None:
-        known = denoiser.class_table.appearance(range(len(work.order.domains)))
-        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
+    known = _keep_table(work, denoiser) if is_source else None
     sizes = known if work.config.synthesise.resize else None
     pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise"), sizes=sizes))
     work.state.save_examples("synthetic", pairs)
@@ -149,6 +167,15 @@ def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
         looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
         work.state.save_examples("looks", looks)
     return SiteReply(num_examples=len(pairs), metrics={"pairs": float(len(pairs))})
+
+
+def _keep_table(work: Workplace, denoiser: Denoiser) -> ClassAppearance | None:
+    """Rows of all domains, kept for the steps on labelled scans; None where the generator has no class table."""
+    if denoiser.class_table is None:
+        return None
+    known = denoiser.class_table.appearance(range(len(work.order.domains)))
+    work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
+    return known
 
 
 def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:

@@ -20,7 +20,7 @@ from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import AggregationError, ExchangeError, QuorumError
 from diffuse_uda.exchange.flower import decode_reply, encode_order, encode_weights, num_bytes, work_type
 from diffuse_uda.exchange.orders import SiteCard, SiteReply
-from diffuse_uda.methods.phase import Exchange, Phase, Task
+from diffuse_uda.methods.phase import Exchange, Phase, PhaseName, Task
 from diffuse_uda.types import ModelName, StateDict, WeightUpdate
 from server.history import (
     Listener,
@@ -228,7 +228,7 @@ class FederatedPhases:
             if name.endswith(DOMAIN_TABLES):
                 average[name] = owned_rows(average[name], sent[name], by_domain)
         self.models[phase.model] = average
-        if phase.model is ModelName.DENOISER:
+        if phase.name is PhaseName.DIFFUSE:  # a mean that began with untrained weights would render them for ever
             if self.denoiser_mean is None:
                 self.denoiser_mean = {name: tensor.clone() for name, tensor in average.items()}
             else:
