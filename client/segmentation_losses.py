@@ -269,11 +269,16 @@ def _recoloured_batches(
         if known is not None and work.config.refine.resize:
             ratios = known.volume_ratios(domains[torch.randint(len(domains), (size,), generator=draw)])
         batch = labelled_batch(work, examples, size, draw, ratios=ratios)
-        images = _randomised(work, batch, draw, plain_share=PLAIN_SHARE)
+        near = torch.zeros(size, dtype=torch.bool)
         if known is not None:
-            near = in_known_contrast(batch.images, batch.label_map, known.of(domains), draw)
-            chosen = torch.rand(size, generator=draw) < work.config.refine.class_contrast_share
-            images = torch.where(chosen.view(-1, 1, 1, 1, 1).to(near.device), near, images)
+            near = torch.rand(size, generator=draw) < work.config.refine.class_contrast_share
+        images = batch.images.clone()
+        # Each kind of look only for the samples that take it: random ones cost more than a third of a step.
+        if known is not None and near.any():
+            images[near] = in_known_contrast(batch.images[near], batch.label_map[near], known.of(domains), draw)
+        if not near.all():
+            rest = dataclasses.replace(batch, images=batch.images[~near], label_map=batch.label_map[~near])
+            images[~near] = _randomised(work, rest, draw, plain_share=PLAIN_SHARE)
         return dataclasses.replace(batch, images=images)
 
     return batch_at

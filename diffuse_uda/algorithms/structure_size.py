@@ -28,10 +28,9 @@ LARGEST_SHARE = 0.3
 FEWEST_VOXELS = 10
 LARGEST_STEP = 0.075
 """Of a structure's border, as a share of the shortest side."""
-_DISTANCE_SMOOTHING_VOXELS = 0.7
-_DIRECTION_SMOOTHING_VOXELS = 1.0
+_SMOOTHING_VOXELS = 1.0
 _SMALLEST_SLOPE = 0.5
-_REACH = 4
+_REACH = 3
 
 
 def random_sizes(
@@ -112,17 +111,16 @@ def _resize(displacement: Positions, inside: npt.NDArray[np.bool_], ratio: float
     # distances from voxel centre to voxel centre: the border lies half a voxel nearer on both sides
     outward = ndimage.distance_transform_edt(~structure) - ndimage.distance_transform_edt(structure)
     outward -= 0.5 * np.sign(outward)
-    distance = ndimage.gaussian_filter(outward, _DISTANCE_SMOOTHING_VOXELS)
-    ordered = np.sort(distance, axis=None)
-    count = int(structure.sum())
-    last = ordered.size - 1
-    step = ordered[min(last, max(0, round(count * ratio)))] - ordered[min(last, count)]
-    step = float(np.clip(step, -largest_step, largest_step))
-    direction = np.stack(np.gradient(ndimage.gaussian_filter(outward, _DIRECTION_SMOOTHING_VOXELS)), axis=-1)
+    distance = ndimage.gaussian_filter(outward.astype(np.float32), _SMOOTHING_VOXELS, truncate=3.0)
+    count, last = int(structure.sum()), distance.size - 1
+    ranks = [min(last, count), min(last, max(0, round(count * ratio)))]
+    now, then = np.partition(distance, ranks, axis=None)[ranks]
+    step = float(np.clip(then - now, -largest_step, largest_step))
+    direction = np.stack(np.gradient(distance), axis=-1)
     # along a structure's middle the gradient vanishes, and so has the movement to
     direction /= np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), _SMALLEST_SLOPE)
     fading = np.exp(-0.5 * (np.maximum(distance - max(step, 0.0), 0.0) / largest_step) ** 2)
-    displacement[near] -= (step * fading)[..., None].astype(np.float32) * direction.astype(np.float32)
+    displacement[near] -= (step * fading)[..., None] * direction
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:
