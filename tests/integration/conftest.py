@@ -22,6 +22,8 @@ TINY: dict[str, bool | int | float | str] = {
     "warm-up.num-local-steps": 3,
     "adapt.num-rounds": 2,
     "adapt.num-local-steps": 2,
+    "recolour.num-rounds": 1,
+    "recolour.num-local-steps": 2,
     "diffuse.num-rounds": 2,
     "diffuse.num-local-steps": 2,
     "refine.num-rounds": 2,
