@@ -46,7 +46,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     """
     config = work.config
     cases = training_examples(work)
-    after_recolouring = work.order.phase == PhaseName.RELABEL.value
+    after_recolouring = work.order.phase.startswith(PhaseName.RELABEL.value)
     remembered = [] if after_recolouring else work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)

@@ -167,6 +167,8 @@ class RecolourConfig(FitConfig):
     num_rounds: NonNegativeInt = 2
     """0 leaves them out (an ablation); so does a denoiser without a class table."""
     num_local_steps: PositiveInt = 75
+    num_turns: PositiveInt = 1
+    """Times the rounds are run, each with labels and a class table estimated anew."""
 
 
 class DiffuseConfig(FitConfig):

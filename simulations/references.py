@@ -66,8 +66,8 @@ def fit_target_supervised(
 def supervised_steps(config: StudyConfig) -> int:
     """Steps on label maps that a segmenter takes in Diffuse-UDA: in the warm-up, recolouring and every refinement."""
     of_pass = config.refine.num_rounds * config.refine.num_local_steps
-    before = sum(fitting.num_rounds * fitting.num_local_steps for fitting in (config.warm_up, config.recolour))
-    return before + config.num_passes * of_pass
+    warm_up, recolour = (fitting.num_rounds * fitting.num_local_steps for fitting in (config.warm_up, config.recolour))
+    return warm_up + config.recolour.num_turns * recolour + config.num_passes * of_pass
 
 
 def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:

@@ -4,11 +4,13 @@ Phase by phase:
 
     ASC+                      every phase of ASC+, hence its row for nothing
     pseudo-label              targets: mean softmax of the last global models, argmax, small components removed
-    describe, keep-table      all: what their classes look like, a few numbers in the generator's weights
-    recolour                  for every target: source: its exact labels in that target's contrast, without a network;
+    repeat recolour.num_turns times:
+      describe, keep-table    all: what their classes look like, a few numbers in the generator's weights
+      recolour                for every target: source: its exact labels in that target's contrast, without a network;
                               a segmenter of that target's own, whose labels the generator is worth training on
+      relabel                 targets: as above, with their own segmenter
     repeat num_passes times:
-      (re)label               targets: as above, with their own segmenter
+      pseudo-label            from the second pass on
       diffuse                 source: (image, label); targets: (image, pseudo-label); average the denoiser
       synthesise              source: its deformed labels in every target's style; targets: theirs in their own
       refine                  for every target: source: real + synthetic pairs in its look; the target: synthetic pairs,
@@ -38,8 +40,10 @@ def _labelling(name: PhaseName, pass_index: int = 0) -> Phase:
     )
 
 
-def _recolouring(config: StudyConfig) -> tuple[Phase, ...]:
+def _recolouring(config: StudyConfig, turn: int) -> tuple[Phase, ...]:
     """Before the first pass: exact labels in every target's contrast; the class table needs no trained generator."""
+    is_last = turn == config.recolour.num_turns - 1
+    scores = (evaluation(RECOLOURED, asks_source=not config.refine.per_target),) if is_last else ()
     return (
         Phase(
             name=PhaseName.DESCRIBE,
@@ -47,6 +51,7 @@ def _recolouring(config: StudyConfig) -> tuple[Phase, ...]:
             tasks={SiteRole.SOURCE: Task.DESCRIBE, SiteRole.TARGET: Task.DESCRIBE},
             exchange=Exchange.WEIGHTS,
             num_rounds=1,
+            pass_index=turn,
         ),
         Phase(
             name=PhaseName.KEEP_TABLE,
@@ -54,6 +59,7 @@ def _recolouring(config: StudyConfig) -> tuple[Phase, ...]:
             tasks={SiteRole.SOURCE: Task.KEEP_TABLE},
             exchange=Exchange.NOTHING,
             num_rounds=1,
+            pass_index=turn,
         ),
         Phase(
             name=PhaseName.RECOLOUR,
@@ -62,8 +68,10 @@ def _recolouring(config: StudyConfig) -> tuple[Phase, ...]:
             exchange=Exchange.WEIGHTS,
             num_rounds=config.recolour.num_rounds,
             per_target=config.refine.per_target,
+            pass_index=turn,
         ),
-        evaluation(RECOLOURED, asks_source=not config.refine.per_target),
+        *scores,
+        _labelling(PhaseName.RELABEL, turn),
     )
 
 
@@ -106,7 +114,8 @@ def build(config: StudyConfig) -> Method:
     """Declare Diffuse-UDA with `config.num_passes` passes; an early pass is reported as `diffuse-uda-pass-<n>`."""
     phases = (*asc_plus.build(config).phases, _labelling(PhaseName.PSEUDO_LABEL))
     if recolours(config):
-        phases += (*_recolouring(config), _labelling(PhaseName.RELABEL))
+        for turn in range(config.recolour.num_turns):
+            phases += _recolouring(config, turn)
     for index in range(config.num_passes):
         is_last = index == config.num_passes - 1
         row = "diffuse-uda" if is_last else f"diffuse-uda-pass-{index + 1}"

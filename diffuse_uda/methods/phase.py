@@ -82,7 +82,7 @@ class Phase:
     row: str = ""
     """For an evaluation: the method whose result this is, as in `results.json`."""
     pass_index: int = 0
-    """Which pass over the generator's phases this is (0 before and in the first one)."""
+    """Which repetition of its part of the method this is, from 0: a turn of recolouring, a pass of the generator."""
     per_target: bool = False
     """Whether every target has rounds of its own with the source, and from then on a model of its own."""
     partner: int | None = None

@@ -58,7 +58,8 @@ def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "pass_index", "share"), [("pseudo-label", 0, 1.0), ("relabel", 0, 0.25), ("pseudo-label-2", 1, 0.25)]
+    ("phase", "pass_index", "share"),
+    [("pseudo-label", 0, 1.0), ("relabel", 0, 0.25), ("relabel-2", 1, 0.25), ("pseudo-label-2", 1, 0.25)],
 )
 def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
     target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, pass_index: int, share: float
@@ -81,7 +82,9 @@ def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
     assert {int(example.label_map.max()) for example in labelled if example.label_map is not None} == {int(share > 0.5)}
 
 
-@pytest.mark.parametrize(("phase", "num_models"), [("pseudo-label", 3), ("relabel", 1), ("pseudo-label-2", 3)])
+@pytest.mark.parametrize(
+    ("phase", "num_models"), [("pseudo-label", 3), ("relabel", 1), ("relabel-2", 1), ("pseudo-label-2", 3)]
+)
 def test_after_recolouring_a_target_forgets_the_models_of_the_adaptation(
     target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, num_models: int
 ) -> None:

@@ -82,6 +82,22 @@ def test_without_rounds_or_a_class_table_nothing_is_recoloured(change: dict[str,
     ]
 
 
+def test_every_turn_of_recolouring_describes_the_classes_anew_and_the_last_one_is_scored() -> None:
+    assert labels(built("diffuse-uda", **{"recolour.num-turns": 2}))[4:15] == [
+        "pseudo-label",
+        "describe",
+        "keep-table",
+        "recolour",
+        "relabel",
+        "describe-2",
+        "keep-table-2",
+        "recolour-2",
+        "evaluate-recoloured",
+        "relabel-2",
+        "diffuse",
+    ]
+
+
 def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_methods_name() -> None:
     assert labels(built("diffuse-uda", **{"num-passes": 2}))[10:] == [
         "diffuse",
@@ -98,7 +114,7 @@ def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_metho
 
 @pytest.mark.parametrize("name", METHODS)
 def test_labels_are_unique_up_to_the_most_passes(name: str) -> None:
-    found = labels(built(name, **{"num-passes": 4}))
+    found = labels(built(name, **{"num-passes": 4, "recolour.num-turns": 4}))
     assert len(set(found)) == len(found)
 
 

@@ -20,6 +20,7 @@ CONFIG = StudyConfig.from_flat(
         "adapt.num-local-steps": 10,
         "adapt.batch-size": 1,
         "adapt.target-step-fraction": 0.4,
+        "recolour.num-turns": 2,
         "recolour.num-rounds": 3,
         "recolour.num-local-steps": 10,
         "recolour.batch-size": 2,
@@ -65,12 +66,12 @@ def test_volumes_of_a_study_are_those_of_all_rounds_and_passes() -> None:
     asc = CONFIG.model_copy(update={"method": "asc"})
     assert volumes_of_study(asc, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16)
     one_pass = 1 * (10 + 10) + 2 * (20 + 36)
-    assert volumes_of_study(CONFIG, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16) + 3 * 20 + 2 * one_pass
+    assert volumes_of_study(CONFIG, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16) + 2 * 3 * 20 + 2 * one_pass
     assert volumes_of_study(asc, [SiteRole.SOURCE]) == 3 * 20 + 4 * 20
 
 
 def test_the_supervised_reference_takes_the_steps_of_warm_up_recolouring_and_refinement() -> None:
-    assert supervised_volumes(CONFIG) == (3 * 10 + 3 * 10 + 2 * 2 * 10) * 2
+    assert supervised_volumes(CONFIG) == (3 * 10 + 2 * 3 * 10 + 2 * 2 * 10) * 2
 
 
 def test_a_row_has_seen_what_came_before_its_evaluation() -> None:
