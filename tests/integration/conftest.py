@@ -22,6 +22,7 @@ TINY: dict[str, bool | int | float | str] = {
     "warm-up.num-local-steps": 3,
     "adapt.num-rounds": 2,
     "adapt.num-local-steps": 2,
+    "recolour.num-turns": 1,
     "recolour.num-rounds": 1,
     "recolour.num-local-steps": 2,
     "diffuse.num-rounds": 2,
