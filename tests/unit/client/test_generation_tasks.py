@@ -108,10 +108,8 @@ def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:
     return weights
 
 
-@pytest.mark.parametrize("resize", [True, False])
-def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
-    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
-) -> None:
+def _ratios_of_ventricles(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The list that every wanted ratio of the ventricles is written to."""
     seen: list[float] = []
 
     def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
@@ -119,6 +117,14 @@ def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
         return random_sizes(label_map, ratios, draw)
 
     monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    return seen
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
+) -> None:
+    seen = _ratios_of_ventricles(monkeypatch)
     volumes = torch.ones(3, 7)
     volumes[1, 3], volumes[2, 3] = 3.0, 0.5
     order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
@@ -133,19 +139,13 @@ def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
 def test_the_source_refines_on_structures_in_sizes_of_its_partner(
     source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
 ) -> None:
-    seen: list[float] = []
-
-    def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-        seen.extend(ratios[:, 3].tolist())
-        return random_sizes(label_map, ratios, draw)
-
     config = tiny_config({"refine.resize": resize, "synthesise.resize": False})
     volumes = torch.ones(3, 7)
     volumes[1, 3], volumes[2, 3] = 3.0, 0.5
     domains = ("source", "target", "other")
     render = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=domains)
     run_task(source, config, render, _denoiser_that_knows(volumes))
-    monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    seen = _ratios_of_ventricles(monkeypatch)
     refine = dataclasses.replace(order_for(Task.REFINE_SOURCE, phase="refine-for-2"), domains=domains, partner=2)
     run_task(source, config, refine, first_weights(config))
     assert set(seen) == ({0.5} if resize else set())
