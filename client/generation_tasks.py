@@ -25,11 +25,8 @@ from diffuse_uda.training.fitting import fit
 from diffuse_uda.training.generator import denoising_loss, render
 from diffuse_uda.training.inference import predict_probabilities
 from diffuse_uda.training.interruption import raise_if_stopped
+from diffuse_uda.training.looks import seen_in_domain
 from diffuse_uda.types import ModelName, SiteRole, StateDict
-
-AIR = 0.02
-"""Rendered intensities below this are air: a scan's background is exactly zero after normalisation."""
-
 
 APPEARANCE = "appearance"
 """What the source keeps of the class table it received: what classes look like in every domain, its own first."""
@@ -156,26 +153,24 @@ def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     """Source: its label maps in every target's look; target: its pseudo-labels in its own. The pairs stay here."""
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
-    label_maps = [_label_map_of(example) for example in labelled_examples(work)]
+    examples = labelled_examples(work)
     is_source = work.site.role is SiteRole.SOURCE
     wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
-    known = _keep_table(work, denoiser) if is_source else None
-    sizes = known if work.config.synthesise.resize else None
-    pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise"), sizes=sizes))
+    if is_source:
+        _keep_table(work, denoiser)
+    pairs = list(_rendered(work, denoiser, examples, wanted, work.generator("synthesise")))
     work.state.save_examples("synthetic", pairs)
     if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
-        looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
+        looks = list(_rendered(work, denoiser, examples[:4], [0], work.generator("looks")))
         work.state.save_examples("looks", looks)
     return SiteReply(num_examples=len(pairs), metrics={"pairs": float(len(pairs))})
 
 
-def _keep_table(work: Workplace, denoiser: Denoiser) -> ClassAppearance | None:
-    """Rows of all domains, kept for the steps on labelled scans; None where the generator has no class table."""
-    if denoiser.class_table is None:
-        return None
-    known = denoiser.class_table.appearance(range(len(work.order.domains)))
-    work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
-    return known
+def _keep_table(work: Workplace, denoiser: Denoiser) -> None:
+    """Keep the rows of all domains for the steps on labelled scans; a generator without a class table has none."""
+    if denoiser.class_table is not None:
+        known = denoiser.class_table.appearance(range(len(work.order.domains)))
+        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
 
 
 def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
@@ -191,42 +186,53 @@ def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: 
 
 
 def _rendered(
-    work: Workplace,
-    denoiser: Denoiser,
-    label_maps: list[Tensor],
-    domains: list[int],
-    draw: torch.Generator,
-    *,
-    sizes: ClassAppearance | None = None,
+    work: Workplace, denoiser: Denoiser, examples: list[Example], domains: list[int], draw: torch.Generator
 ) -> Iterator[Example]:
-    """Render every label map in every wanted look, as often as the study says, in batches.
-
-    With `sizes`, what is known of all domains, structures also take sizes between the source's and the wanted domain's.
-    """
+    """Render the label map of every example in every wanted look, as often as the study says, in batches."""
     config = work.config.synthesise
     jobs = [
-        (label_map, domain)
+        dataclasses.replace(example, domain=domain)
         for domain in domains
         for _ in range(config.num_samples_per_label_map)
-        for label_map in label_maps
+        for example in examples
     ]
+    table = denoiser.class_table
+    known = None if table is None else table.appearance(range(len(work.order.domains)))
     for start in range(0, len(jobs), config.batch_size):
         raise_if_stopped()
-        chosen = jobs[start : start + config.batch_size]
-        examples = [Example(image=label_map.float(), label_map=label_map) for label_map, _ in chosen]
-        # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
-        crops = [draw_batch([one], 1, work.config.grid.patch_size, draw, work.device).label_map for one in examples]
-        label_map = torch.cat(crops)
-        (label_map,) = random_flip([label_map], draw)
-        if config.deform:
-            ratios = None if sizes is None else sizes.volume_ratios(torch.tensor([domain for _, domain in chosen]))
-            label_map = deform_label_map(label_map, deformation_of(label_map, draw, ratios=ratios))
-        domain_index = torch.tensor([domain for _, domain in chosen], device=work.device)
+        label_map, body, domain = _to_render(work, jobs[start : start + config.batch_size], known, draw)
         with autocast(work.device, work.config.compute):
-            images = render(denoiser, label_map, domain_index, work.config.diffusion, draw).float().cpu()
-        images = torch.where(images < AIR, 0.0, images)
-        for image, rendered_map, (_, domain) in zip(images, label_map.cpu(), chosen, strict=True):
-            yield Example(image=image, label_map=rendered_map, domain=domain)
+            images = render(denoiser, label_map, domain, work.config.diffusion, draw, body=body).float().cpu()
+        for image, rendered_map, index in zip(images, label_map.cpu(), domain.tolist(), strict=True):
+            yield Example(image=image, label_map=rendered_map, domain=index)
+
+
+def _to_render(
+    work: Workplace, chosen: list[Example], known: ClassAppearance | None, draw: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Label maps and bodies as scans of other domains show them, and the domains.
+
+    What is known of those domains says how much of the body their scans show; at the source, whose labels are exact,
+    it also gives structures sizes between those here and there.
+    """
+    config = work.config.synthesise
+    # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
+    crops = [draw_batch([one], 1, work.config.grid.patch_size, draw, work.device) for one in chosen]
+    domain = torch.tensor([one.domain for one in chosen])
+    images, label_map = random_flip(
+        [torch.cat([crop.images for crop in crops]), torch.cat([crop.label_map for crop in crops])], draw
+    )
+    if config.deform:
+        resizes = known is not None and config.resize and work.site.role is SiteRole.SOURCE
+        ratios = known.volume_ratios(domain) if known is not None and resizes else None
+        field = deformation_of(label_map, draw, ratios=ratios)
+        images, label_map = deform_image(images, field), deform_label_map(label_map, field)
+    body = images > 0
+    if known is not None:
+        there = seen_in_domain(body, label_map, known.of(domain), draw)
+        elsewhere = (domain != work.domain).view(-1, 1, 1, 1, 1).to(body.device)
+        body = torch.where(elsewhere, there, body)
+    return label_map, body, domain.to(work.device)
 
 
 def _label_map_of(example: Example) -> Tensor:

@@ -238,11 +238,11 @@ def _refinement_loss(
         images = augment_intensity(torch.cat([real.images, rescanned(pairs.images, draw)]), draw)
         with autocast(work.device, work.config.compute):
             logits = student(images)
-        # Two losses: a Dice over both at once would let the easy half hide the other.
+        # Two losses: a Dice over both at once would let the easy part hide the other. Each counts by its examples.
         trust = floor + (1.0 - floor) * real.voxel_weight
-        return dice_ce_loss(logits[:num_real], real.label_map, voxel_weight=trust) + dice_ce_loss(
-            logits[num_real:], pairs.label_map
-        )
+        on_real = dice_ce_loss(logits[:num_real], real.label_map, voxel_weight=trust)
+        on_rendered = dice_ce_loss(logits[num_real:], pairs.label_map)
+        return (num_real * on_real + num_rendered * on_rendered) * 2 / (num_real + num_rendered)
 
     return loss_at
 

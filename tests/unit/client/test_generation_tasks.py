@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from client import generation_tasks, segmentation_losses
+from client.cases import training_cases
 from client.generation_tasks import appearance_of
 from client.site import Site
 from client.site_state import SiteState
@@ -135,6 +136,47 @@ def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
     torch.testing.assert_close(ClassAppearance(**kept).volumes, volumes)
 
 
+def test_rendered_scans_show_as_much_around_the_structures_as_their_domain_does(source: Site) -> None:
+    weights = _denoiser_that_knows(torch.zeros(3, 7))
+    weights["class_table.rows"][:], weights["class_table.background"][:] = 0.2, 0.4
+    weights["class_table.volumes"][2, 0] = 1e6
+    order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
+    config = tiny_config({"synthesise.deform": False})
+    run_task(source, config, order, weights)
+    state = SiteState(source.workspace / "state")
+    around = {1: 0, 2: 0}
+    for pair in state.load_examples("synthetic"):
+        assert pair.label_map is not None
+        around[pair.domain] += int(((pair.image > 0) & (pair.label_map == 0)).sum())
+    # nothing in the first domain, all there is in the second; never air
+    body = sum(
+        int(((case.image > 0) & (case.label_map == 0)).sum())
+        for case in training_cases(source, config.grid, state)
+        if case.label_map is not None
+    )
+    assert around == {1: 0, 2: body}
+    assert body > 100
+
+
+def test_a_target_renders_what_its_own_scans_show(target: Site) -> None:
+    config = tiny_config({"synthesise.deform": False})
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    weights = _denoiser_that_knows(torch.zeros(2, 7))
+    weights["class_table.rows"][:], weights["class_table.background"][:] = 0.2, 0.4
+    run_task(target, config, order_for(Task.SYNTHESISE, phase="synthesise"), weights)
+    state = SiteState(target.workspace / "state")
+    shown, scanned = (
+        sorted(
+            int(((example.image > 0) & (example.label_map == 0)).sum())
+            for example in state.load_examples(name)
+            if example.label_map is not None
+        )
+        for name in ("synthetic", "pseudo-labelled")
+    )
+    assert shown == scanned
+    assert scanned[0] > 0
+
+
 @pytest.mark.parametrize("resize", [True, False])
 def test_the_source_refines_on_structures_in_sizes_of_its_partner(
     source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
@@ -188,6 +230,19 @@ def test_the_source_keeps_the_table_and_recolours_in_the_contrast_of_its_partner
     assert reply.weights is not None
     assert reply.metrics["loss"] > 0
     assert seen == {0.6}
+
+
+def test_real_and_rendered_examples_count_by_their_number(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config({"refine.batch-size": 3, "refine.synthetic-fraction": 0.33, "refine.num-local-steps": 1})
+    run_task(source, config, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(config, ModelName.DENOISER))
+
+    def loss_by_size(logits: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return logits.sum() * 0.0 + {2: 1.0, 1: 4.0}[len(logits)]
+
+    monkeypatch.setattr(segmentation_losses, "dice_ce_loss", loss_by_size)
+    reply = run_task(source, config, order_for(Task.REFINE_SOURCE, phase="refine"), first_weights(config))
+    # the mean over the three examples, twice: as large as the sum of two losses
+    assert reply.metrics["loss"] == pytest.approx(2 * (1.0 + 1.0 + 4.0) / 3)
 
 
 def test_without_weight_the_consistency_is_not_even_computed(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
