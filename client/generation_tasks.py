@@ -18,6 +18,7 @@ from diffuse_uda.algorithms.structure import deform_image, deform_label_map, ran
 from diffuse_uda.config import StyleProvider
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.landmarks import Landmark, passing
+from diffuse_uda.methods.phase import PhaseName
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.training.batches import Batch, Example, draw_batch
 from diffuse_uda.training.device import autocast
@@ -25,11 +26,8 @@ from diffuse_uda.training.fitting import fit
 from diffuse_uda.training.generator import denoising_loss, render
 from diffuse_uda.training.inference import predict_probabilities
 from diffuse_uda.training.interruption import raise_if_stopped
+from diffuse_uda.training.looks import seen_in_domain
 from diffuse_uda.types import ModelName, SiteRole, StateDict
-
-AIR = 0.02
-"""Rendered intensities below this are air: a scan's background is exactly zero after normalisation."""
-
 
 APPEARANCE = "appearance"
 """What the source keeps of the class table it received: what classes look like in every domain, its own first."""
@@ -39,12 +37,18 @@ TRUSTED = 0.5
 
 
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: label its training scans with the mean of the last global models, and keep how sure they were."""
+    """Target: label its training scans with the mean of the last global models, and keep how sure they were.
+
+    Right after recolouring, with the received model alone: a target rests in those rounds, and what it remembers is of
+    the adaptation before.
+    """
     config = work.config
     cases = training_examples(work)
+    after_recolouring = work.order.phase.startswith(PhaseName.RELABEL.value)
+    remembered = [] if after_recolouring else work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)
-        for kept in [*work.state.recent_globals(), weights][-config.pseudo_label.num_ensembled_rounds :]
+        for kept in [*remembered, weights][-config.pseudo_label.num_ensembled_rounds :]
     ]
     probabilities = []
     for case in cases:
@@ -59,8 +63,8 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         num_iterations=config.pseudo_label.num_em_iterations,
         shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
     )
-    is_later = work.order.pass_index > 0
-    share = config.pseudo_label.later_mixture_share if is_later else config.pseudo_label.mixture_share
+    again = work.order.pass_index > 0 or after_recolouring
+    share = config.pseudo_label.later_mixture_share if again else config.pseudo_label.mixture_share
     for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):
         pseudo = pseudo_label(
             share * sharpened + (1.0 - share) * answer,
@@ -73,6 +77,20 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     passing(Landmark.PSEUDO_LABEL)
     work.state.save_examples("pseudo-labelled", labelled)
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
+
+
+def describe(work: Workplace, weights: StateDict) -> SiteReply:
+    """Both: put what this site's classes look like into its row of the class table; nothing is trained."""
+    examples = labelled_examples(work)
+    denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
+    set_class_table_row(work, denoiser, examples)
+    return trained(denoiser, len(examples), {})
+
+
+def keep_table(work: Workplace, weights: StateDict) -> SiteReply:
+    """Source: keep what the class table tells about the classes of every domain."""
+    _keep_table(work, cast("Denoiser", work.model(ModelName.DENOISER, weights)))
+    return SiteReply(num_examples=len(training_examples(work)), metrics={})
 
 
 def diffuse(work: Workplace, weights: StateDict) -> SiteReply:
@@ -138,20 +156,24 @@ def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
     """Source: its label maps in every target's look; target: its pseudo-labels in its own. The pairs stay here."""
     denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
-    label_maps = [_label_map_of(example) for example in labelled_examples(work)]
+    examples = labelled_examples(work)
     is_source = work.site.role is SiteRole.SOURCE
     wanted = list(range(1, len(work.order.domains))) if is_source else [work.domain]
-    known = None
-    if is_source and denoiser.class_table is not None:
-        known = denoiser.class_table.appearance(range(len(work.order.domains)))
-        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
-    sizes = known if work.config.synthesise.resize else None
-    pairs = list(_rendered(work, denoiser, label_maps, wanted, work.generator("synthesise"), sizes=sizes))
+    if is_source:
+        _keep_table(work, denoiser)
+    pairs = list(_rendered(work, denoiser, examples, wanted, work.generator("synthesise")))
     work.state.save_examples("synthetic", pairs)
     if work.config.style.provider is StyleProvider.SYNTHETIC and work.site.role is SiteRole.TARGET:
-        looks = list(_rendered(work, denoiser, label_maps[:4], [0], work.generator("looks")))
+        looks = list(_rendered(work, denoiser, examples[:4], [0], work.generator("looks")))
         work.state.save_examples("looks", looks)
     return SiteReply(num_examples=len(pairs), metrics={"pairs": float(len(pairs))})
+
+
+def _keep_table(work: Workplace, denoiser: Denoiser) -> None:
+    """Keep the rows of all domains for the steps on labelled scans; a generator without a class table has none."""
+    if denoiser.class_table is not None:
+        known = denoiser.class_table.appearance(range(len(work.order.domains)))
+        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
 
 
 def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
@@ -167,43 +189,54 @@ def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: 
 
 
 def _rendered(
-    work: Workplace,
-    denoiser: Denoiser,
-    label_maps: list[Tensor],
-    domains: list[int],
-    draw: torch.Generator,
-    *,
-    sizes: ClassAppearance | None = None,
+    work: Workplace, denoiser: Denoiser, examples: list[Example], domains: list[int], draw: torch.Generator
 ) -> Iterator[Example]:
-    """Render every label map in every wanted look, as often as the study says, in batches.
-
-    With `sizes`, what is known of all domains, structures also take sizes between the source's and the wanted domain's.
-    """
+    """Render the label map of every example in every wanted look, as often as the study says, in batches."""
     config = work.config.synthesise
     jobs = [
-        (label_map, domain)
+        dataclasses.replace(example, domain=domain)
         for domain in domains
         for _ in range(config.num_samples_per_label_map)
-        for label_map in label_maps
+        for example in examples
     ]
+    table = denoiser.class_table
+    known = None if table is None else table.appearance(range(len(work.order.domains)))
     for start in range(0, len(jobs), config.batch_size):
         raise_if_stopped()
-        chosen = jobs[start : start + config.batch_size]
-        examples = [Example(image=label_map.float(), label_map=label_map) for label_map, _ in chosen]
-        # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
-        crops = [draw_batch([one], 1, work.config.grid.patch_size, draw, work.device).label_map for one in examples]
-        label_map = torch.cat(crops)
-        (label_map,) = random_flip([label_map], draw)
-        if config.deform:
-            ratios = None if sizes is None else sizes.volume_ratios(torch.tensor([domain for _, domain in chosen]))
-            label_map = deform_label_map(label_map, deformation_of(label_map, draw, ratios=ratios))
-        domain_index = torch.tensor([domain for _, domain in chosen], device=work.device)
+        label_map, body, domain = _to_render(work, jobs[start : start + config.batch_size], known, draw)
         with autocast(work.device, work.config.compute):
-            images = render(denoiser, label_map, domain_index, work.config.diffusion, draw).float().cpu()
-        images = torch.where(images < AIR, 0.0, images)
+            images = render(denoiser, label_map, domain, work.config.diffusion, draw, body=body).float().cpu()
         passing(Landmark.SYNTHESIS)
-        for image, rendered_map, (_, domain) in zip(images, label_map.cpu(), chosen, strict=True):
-            yield Example(image=image, label_map=rendered_map, domain=domain)
+        for image, rendered_map, index in zip(images, label_map.cpu(), domain.tolist(), strict=True):
+            yield Example(image=image, label_map=rendered_map, domain=index)
+
+
+def _to_render(
+    work: Workplace, chosen: list[Example], known: ClassAppearance | None, draw: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Label maps and bodies as scans of other domains show them, and the domains.
+
+    What is known of those domains says how much of the body their scans show; at the source, whose labels are exact,
+    it also gives structures sizes between those here and there.
+    """
+    config = work.config.synthesise
+    # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
+    crops = [draw_batch([one], 1, work.config.grid.patch_size, draw, work.device) for one in chosen]
+    domain = torch.tensor([one.domain for one in chosen])
+    images, label_map = random_flip(
+        [torch.cat([crop.images for crop in crops]), torch.cat([crop.label_map for crop in crops])], draw
+    )
+    if config.deform:
+        resizes = known is not None and config.resize and work.site.role is SiteRole.SOURCE
+        ratios = known.volume_ratios(domain) if known is not None and resizes else None
+        field = deformation_of(label_map, draw, ratios=ratios)
+        images, label_map = deform_image(images, field), deform_label_map(label_map, field)
+    body = images > 0
+    if known is not None:
+        there = seen_in_domain(body, label_map, known.of(domain), draw)
+        elsewhere = (domain != work.domain).view(-1, 1, 1, 1, 1).to(body.device)
+        body = torch.where(elsewhere, there, body)
+    return label_map, body, domain.to(work.device)
 
 
 def _label_map_of(example: Example) -> Tensor:

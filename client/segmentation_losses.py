@@ -6,6 +6,7 @@ Every function reads the site's scans once and returns a loss of the local step;
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
@@ -91,8 +92,9 @@ def adapt_source_loss(
 
     def loss_at(_step: int) -> Tensor:
         batch = labelled_batch(work, examples, size, draw)
-        # Without a foreign look both terms take random ones: the warm-up has taught the plain look already.
-        images = batch.images if looks else _swapped_source(work, batch, looks, draw)
+        # The first term takes random looks, some of them plain: on plain scans alone the network would forget within
+        # a few hundred steps what the warm-up taught, and a known look only adds to it.
+        images = _swapped_source(work, batch, (), draw)
         swapped = _swapped_source(work, batch, looks, draw)
         if variant.augment:
             images, swapped = augment_intensity(images, draw), augment_intensity(swapped, draw)
@@ -137,6 +139,20 @@ def adapt_target_loss(
 def adaptation_ramp(work: Workplace) -> float:
     """lambda(e) / lambda_max of this round of adaptation, in (0, 1]."""
     return ramp_up(work.order.server_round / work.order.num_rounds, 1.0)
+
+
+def recolour_loss(work: Workplace, student: nn.Module, examples: list[Example], *, draw: torch.Generator) -> StepLoss:
+    """Supervised loss on the source's scans in the targets' class contrast, or random looks for some of them."""
+    size = work.batch_size(ModelName.SEGMENTER, work.config.recolour.batch_size)
+    batch_at = _recoloured_batches(work, examples, size, draw)
+
+    def loss_at(_step: int) -> Tensor:
+        batch = batch_at()
+        with autocast(work.device, work.config.compute):
+            logits = student(augment_intensity(batch.images, draw))
+        return dice_ce_loss(logits, batch.label_map)
+
+    return loss_at
 
 
 def refine_source_loss(
@@ -188,9 +204,12 @@ def anchored_consistency_loss(
     """
 
     def loss_at(step: int) -> Tensor:
+        weight = weight_at(step)
+        if weight == 0.0:
+            return supervised(step)
         images = augment_intensity(flipped_batch(work, examples, PAIR, draw).images, draw)
         swapped = perturbed(images, draw, work.config.style.window)
-        return supervised(step) + weight_at(step) * _consistency(
+        return supervised(step) + weight * _consistency(
             work, student, teacher, images=images, swapped=swapped, draw=draw
         )
 
@@ -207,24 +226,23 @@ def _refinement_loss(
     num_real = max(1, size - num_rendered)
     floor = work.config.refine.confidence_floor
     is_source = work.site.role is SiteRole.SOURCE
-    known = _known_appearance(work) if is_source else None
-    targets = _targets_of(work)
+    real_at = (
+        _recoloured_batches(work, examples, num_real, draw)
+        if is_source
+        else lambda: labelled_batch(work, examples, num_real, draw)
+    )
 
     def loss_at(_step: int) -> Tensor:
-        ratios = None
-        if known is not None and work.config.refine.resize:
-            ratios = known.volume_ratios(targets[torch.randint(len(targets), (num_real,), generator=draw)])
-        real = labelled_batch(work, examples, num_real, draw, ratios=ratios)
+        real = real_at()
         pairs = labelled_batch(work, rendered, num_rendered, draw)
-        look = _refinement_look(work, real, known, draw) if is_source else real.images
-        images = augment_intensity(torch.cat([look, rescanned(pairs.images, draw)]), draw)
+        images = augment_intensity(torch.cat([real.images, rescanned(pairs.images, draw)]), draw)
         with autocast(work.device, work.config.compute):
             logits = student(images)
-        # Two losses: a Dice over both at once would let the easy half hide the other.
+        # Two losses: a Dice over both at once would let the easy part hide the other. Each counts by its examples.
         trust = floor + (1.0 - floor) * real.voxel_weight
-        return dice_ce_loss(logits[:num_real], real.label_map, voxel_weight=trust) + dice_ce_loss(
-            logits[num_real:], pairs.label_map
-        )
+        on_real = dice_ce_loss(logits[:num_real], real.label_map, voxel_weight=trust)
+        on_rendered = dice_ce_loss(logits[num_real:], pairs.label_map)
+        return (num_real * on_real + num_rendered * on_rendered) * 2 / (num_real + num_rendered)
 
     return loss_at
 
@@ -234,30 +252,40 @@ def _in_the_look_of(rendered: list[Example], partner: int | None) -> list[Exampl
     return [pair for pair in rendered if partner is None or pair.domain == partner]
 
 
-def _known_appearance(work: Workplace) -> ClassAppearance | None:
-    """What the received class table told about the classes of every domain; nothing where there is none."""
-    kept = work.state.load_tensors(APPEARANCE)
-    return None if kept is None else ClassAppearance(**kept)
+def _recoloured_batches(
+    work: Workplace, examples: list[Example], size: int, draw: torch.Generator
+) -> Callable[[], Batch]:
+    """Batches of the source's scans as other sites see things: exact labels, other pixels, other sizes.
 
-
-def _targets_of(work: Workplace) -> Tensor:
-    """Domains that this round is for: one target alone, or all of them."""
+    The round is for one target alone or for all of them; without a class table all looks are random.
+    """
     partner = work.order.partner
-    return torch.tensor([partner] if partner is not None else range(1, len(work.order.domains)))
+    domains = torch.tensor([partner] if partner is not None else range(1, len(work.order.domains)))
+    kept = work.state.load_tensors(APPEARANCE)
+    known = None if kept is None else ClassAppearance(**kept)
+
+    def batch_at() -> Batch:
+        ratios = None
+        if known is not None and work.config.refine.resize:
+            ratios = known.volume_ratios(domains[torch.randint(len(domains), (size,), generator=draw)])
+        batch = labelled_batch(work, examples, size, draw, ratios=ratios)
+        near = torch.zeros(size, dtype=torch.bool)
+        if known is not None:
+            near = torch.rand(size, generator=draw) < work.config.refine.class_contrast_share
+        images = batch.images.clone()
+        # Each kind of look only for the samples that take it: random ones cost more than a third of a step.
+        if known is not None and near.any():
+            images[near] = in_known_contrast(batch.images[near], batch.label_map[near], known.of(domains), draw)
+        if not near.all():
+            rest = dataclasses.replace(batch, images=batch.images[~near], label_map=batch.label_map[~near])
+            images[~near] = _randomised(work, rest, draw, plain_share=PLAIN_SHARE)
+        return dataclasses.replace(batch, images=images)
+
+    return batch_at
 
 
 def _randomised(work: Workplace, batch: Batch, draw: torch.Generator, *, plain_share: float) -> Tensor:
     return randomised(batch.images, batch.label_map, draw, num_classes=work.num_classes, plain_share=plain_share)
-
-
-def _refinement_look(work: Workplace, batch: Batch, known: ClassAppearance | None, draw: torch.Generator) -> Tensor:
-    """Real scans of the source in the class contrast of a target, or in a random look: exact labels, other pixels."""
-    anything = _randomised(work, batch, draw, plain_share=PLAIN_SHARE)
-    if known is None:
-        return anything
-    near = in_known_contrast(batch.images, batch.label_map, known.of(_targets_of(work)), draw)
-    chosen = torch.rand(near.shape[0], generator=draw) < work.config.refine.class_contrast_share
-    return torch.where(chosen.view(-1, 1, 1, 1, 1).to(near.device), near, anything)
 
 
 def _swapped_source(work: Workplace, batch: Batch, looks: Sequence[Look], draw: torch.Generator) -> Tensor:

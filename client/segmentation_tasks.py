@@ -10,6 +10,7 @@ from client.segmentation_losses import (
     adapt_source_loss,
     adapt_target_loss,
     adaptation_ramp,
+    recolour_loss,
     refine_source_loss,
     refine_target_loss,
     supervised_loss,
@@ -68,6 +69,14 @@ def adapt_target(work: Workplace, weights: StateDict) -> SiteReply:
     reply = _fitted(work, student, loss_at, work.config.adapt, len(examples), rate_scale=ramp, after_step=follow)
     work.state.save_tensors("teacher", teacher.state_dict())
     return reply
+
+
+def recolour(work: Workplace, weights: StateDict) -> SiteReply:
+    """Source: supervised steps on its scans as a target would have scanned them, as far as the class table tells."""
+    examples = labelled_examples(work)
+    student = work.model(ModelName.SEGMENTER, weights)
+    loss_at = recolour_loss(work, student, examples, draw=work.generator("batch"))
+    return _fitted(work, student, loss_at, work.config.recolour, len(examples))
 
 
 def refine_source(work: Workplace, weights: StateDict) -> SiteReply:

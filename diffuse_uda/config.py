@@ -164,6 +164,16 @@ class AdaptConfig(FitConfig):
     """False switches the structure consistency off (an ablation)."""
 
 
+class RecolourConfig(FitConfig):
+    """Supervised rounds at the source on its scans in a target's class contrast, before any generator is trained."""
+
+    num_rounds: NonNegativeInt = 2
+    """0 leaves them out (an ablation); so does a denoiser without a class table."""
+    num_local_steps: PositiveInt = 75
+    num_turns: PositiveInt = 1
+    """Times the rounds are run, each with labels and a class table estimated anew."""
+
+
 class DiffuseConfig(FitConfig):
     """Federated rounds on the denoiser."""
 
@@ -186,9 +196,9 @@ class PseudoLabelConfig(_Section):
     num_em_iterations: NonNegativeInt = 12
     """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
     mixture_share: Fraction = 1.0
-    """Weight of the mixture's probabilities in the first pass; the rest is the network's."""
+    """Weight of the mixture's probabilities when scans are labelled first; the rest is the network's."""
     later_mixture_share: Fraction = 0.5
-    """The same in later passes: the better the network, the less intensities alone have to tell."""
+    """The same whenever scans are labelled again: the better the network, the less intensities alone have to tell."""
     shading_sigma_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """Width of the Gaussian that smooths each scan's shading in the mixture; 0 takes all scans as evenly lit."""
     min_component_fraction: Fraction = 0.2
@@ -213,14 +223,17 @@ class RefineConfig(FitConfig):
     num_local_steps: PositiveInt = 25
     target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
 
-    lambda_max: PositiveFloat = 20.0
-    """Weight of the targets' consistency: small, the stage is nearly supervised."""
+    lambda_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
+    """Weight of the targets' consistency: small, the stage is nearly supervised. 0 saves its steps' better half."""
     synthetic_fraction: Fraction = 0.5
     """Share of synthetic pairs in the supervised batches; the rest are real scans with labels or pseudo-labels."""
     per_target: bool = True
     """One segmenter for every target, as in the papers, which have one; False trains one for all (an ablation)."""
     class_contrast_share: Fraction = 0.8
-    """Share of the source's real scans shown in a target's class contrast (the class table's); the rest look random."""
+    """Share of the source's real scans shown in a target's class contrast (the class table's); the rest look random.
+
+    Holds for `recolour` as well, and so does `resize`.
+    """
     resize: bool = True
     """Give structures of the source other sizes, towards those at the target."""
     confidence_floor: Fraction = 1.0
@@ -306,6 +319,7 @@ class StudyConfig(_Section):
     warm_up: WarmUpConfig = WarmUpConfig()
     adapt: AdaptConfig = AdaptConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    recolour: RecolourConfig = RecolourConfig()
     diffuse: DiffuseConfig = DiffuseConfig()
     synthesise: SynthesiseConfig = SynthesiseConfig()
     refine: RefineConfig = RefineConfig()

@@ -21,7 +21,7 @@ from diffuse_uda.exchange.envelopes import Content, base_digest, digests
 from diffuse_uda.exchange.flower import encode_order, encode_weights, work_type
 from diffuse_uda.exchange.orders import SiteCard
 from diffuse_uda.landmarks import Landmark, passing
-from diffuse_uda.methods.phase import Exchange, Phase, Task
+from diffuse_uda.methods.phase import Exchange, Phase, PhaseName, Task
 from diffuse_uda.types import AverageRule, ModelName, StateDict
 from server.averaging import SpooledUpdate, average_round
 from server.history import (
@@ -277,7 +277,7 @@ class FederatedPhases:
 
     def _replace_model(self, phase: Phase, average: StateDict) -> None:
         self.models[phase.model] = average
-        if phase.model is ModelName.DENOISER:
+        if phase.name is PhaseName.DIFFUSE:  # a mean that began with untrained weights would render them for ever
             if self.denoiser_mean is None:
                 self.denoiser_mean = {name: tensor.clone() for name, tensor in average.items()}
             else:

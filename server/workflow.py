@@ -177,6 +177,8 @@ def fit_config(config: StudyConfig, phase: Phase) -> FitConfig:
     budgets: dict[PhaseName, FitConfig] = {
         PhaseName.WARM_UP: config.warm_up,
         PhaseName.ADAPT: config.adapt,
+        PhaseName.DESCRIBE: config.diffuse,
+        PhaseName.RECOLOUR: config.recolour,
         PhaseName.DIFFUSE: config.diffuse,
         PhaseName.REFINE: config.refine,
     }

@@ -32,9 +32,9 @@ from diffuse_uda.algorithms.aggregation import site_weights
 from diffuse_uda.algorithms.ema import update_ema_
 from diffuse_uda.config import FitConfig, StudyConfig
 from diffuse_uda.errors import ConfigError
-from diffuse_uda.exchange.orders import SiteCard, WorkOrder
+from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods import build_method
-from diffuse_uda.methods.phase import Exchange, Phase, Task
+from diffuse_uda.methods.phase import Exchange, Phase, PhaseName, Task
 from diffuse_uda.models import initial_weights
 from diffuse_uda.training.fitting import WEIGHT_DECAY, fit
 from diffuse_uda.training.schedule import RoundPlan
@@ -142,6 +142,8 @@ def _take(pool: Pool, step: Step, on_event: Listener) -> RoundRecord:
     )
     if phase.exchange is Exchange.NOTHING:
         sites = work_at_sites(pool, step)
+    elif phase.name is PhaseName.DESCRIBE:
+        sites = describe_in_turn(pool, step)
     elif phase.partner is None:
         sites = train_jointly(pool, step)
     else:
@@ -172,13 +174,28 @@ def work_at_sites(pool: Pool, step: Step) -> dict[str, SiteRecord]:
     own = pool.own if step.phase.model is ModelName.SEGMENTER else {}
     for site_id, order in _orders(pool, step).items():
         reply = run_task(pool.sites[site_id], pool.config, order, own.get(order.domains.index(site_id), weights))
-        records[site_id] = SiteRecord(
-            state=SiteState.USED,
-            seconds=reply.metrics["seconds"],
-            num_examples=reply.num_examples,
-            metrics=reply.metrics,
-        )
+        records[site_id] = _used(reply)
     return records
+
+
+def describe_in_turn(pool: Pool, step: Step) -> dict[str, SiteRecord]:
+    """Let every site put its row into the one class table; there is nothing to train, so nothing to take jointly."""
+    records = {}
+    for site_id, order in _orders(pool, step).items():
+        reply = run_task(pool.sites[site_id], pool.config, order, pool.models[step.phase.model])
+        assert reply.weights is not None  # noqa: S101 - the task exchanges weights
+        pool.models[step.phase.model] = reply.weights
+        records[site_id] = _used(reply)
+    return records
+
+
+def _used(reply: SiteReply) -> SiteRecord:
+    return SiteRecord(
+        state=SiteState.USED,
+        seconds=reply.metrics["seconds"],
+        num_examples=reply.num_examples,
+        metrics=reply.metrics,
+    )
 
 
 def train_jointly(pool: Pool, step: Step) -> dict[str, SiteRecord]:

@@ -15,6 +15,7 @@ from client.segmentation_losses import (
     adapt_source_loss,
     adapt_target_loss,
     adaptation_ramp,
+    recolour_loss,
     refine_source_loss,
     refine_target_loss,
     supervised_loss,
@@ -108,8 +109,9 @@ def site_loss(work: Workplace, student: nn.Module, teacher: nn.Module, works: Se
             denoiser, examples = cast("Denoiser", student), labelled_examples(work)
             set_class_table_row(work, denoiser, examples)
             return diffuse_loss(work, denoiser, examples, draw=draw)
-        case Task.REFINE_SOURCE:
-            return refine_source_loss(work, student, labelled_examples(work), draw=draw)
+        case Task.RECOLOUR | Task.REFINE_SOURCE:
+            loss_of = recolour_loss if work.order.task is Task.RECOLOUR else refine_source_loss
+            return loss_of(work, student, labelled_examples(work), draw=draw)
         case Task.REFINE_TARGET:
             return refine_target_loss(work, student, teacher, labelled_examples(work), draw=draw)
         case _:

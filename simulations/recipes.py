@@ -25,11 +25,18 @@ STUDY: Mapping[str, Scalar] = MappingProxyType(
         "warm-up.num-rounds": 12,
         "warm-up.random-look-share": 0.8,
         "adapt.num-rounds": 4,
+        "recolour.num-turns": 3,
+        "recolour.num-rounds": 4,
+        "recolour.num-local-steps": 100,
         "diffuse.num-local-steps": 30,
-        "refine.num-rounds": 6,
+        "refine.num-rounds": 4,
         "refine.num-local-steps": 40,
-        "refine.batch-size": 4,
-        "refine.class-contrast-share": 0.8,
+        "refine.target-step-fraction": 0.3,
+        "refine.batch-size": 3,
+        "refine.source-weight": 0.7,
+        "refine.class-contrast-share": 0.9,
+        "refine.lambda-max": 0.0,
+        "refine.synthetic-fraction": 0.33,
     }
 )
 """What all rows of a study have in common; the ladder says what is different. Longer than the demo: minutes a phase."""

@@ -32,9 +32,9 @@ def fit_target_supervised(
 ) -> None:
     """Train a fresh segmenter on a target's own labels and score it: the ceiling of the gap.
 
-    It takes as many supervised steps as the source takes in the warm-up and in the refinement of every pass together,
-    each on a batch of the warm-up's size, at the warm-up's learning rate. Random looks have no counterpart: a target
-    knows its own look. Neither have the steps of the adaptation, whose targets learn from no label.
+    It takes as many supervised steps as a target's segmenter does in Diffuse-UDA (`supervised_steps`), each on a batch
+    of the warm-up's size, at the warm-up's learning rate. Random looks have no counterpart: a target knows its look.
+    Neither have the steps of the adaptation, whose targets learn from no label.
 
     Args:
         site: The target; predictions and scores go to its workspace as row `target-supervised`.
@@ -63,6 +63,13 @@ def fit_target_supervised(
     evaluate(scored, reply.weights)
 
 
+def supervised_steps(config: StudyConfig) -> int:
+    """Steps on label maps that a segmenter takes in Diffuse-UDA: in the warm-up, recolouring and every refinement."""
+    of_pass = config.refine.num_rounds * config.refine.num_local_steps
+    warm_up, recolour = (fitting.num_rounds * fitting.num_local_steps for fitting in (config.warm_up, config.recolour))
+    return warm_up + config.recolour.num_turns * recolour + config.num_passes * of_pass
+
+
 def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:
     config, centre = work.config, read_centre(work.site.data_dir, work.site.site_id)
     oracle = read_oracle_label_maps(work.site.data_dir)
@@ -70,10 +77,9 @@ def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:
         dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle
     ]
     cases = [prepare_case(case, config.grid.spacing_mm, config.grid.patch_size) for case in files]
-    refinement = config.num_passes * config.refine.num_rounds * config.refine.num_local_steps
     fitting = WarmUpConfig(
         num_rounds=1,
-        num_local_steps=config.warm_up.num_rounds * config.warm_up.num_local_steps + refinement,
+        num_local_steps=supervised_steps(config),
         batch_size=config.warm_up.batch_size,
         learning_rate=config.warm_up.learning_rate,
         random_look_share=0.0,

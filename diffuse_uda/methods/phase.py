@@ -16,6 +16,10 @@ class PhaseName(StrEnum):
     ADAPT = "adapt"
     ADAPT_LOCALLY = "adapt-locally"
     PSEUDO_LABEL = "pseudo-label"
+    DESCRIBE = "describe"
+    KEEP_TABLE = "keep-table"
+    RECOLOUR = "recolour"
+    RELABEL = "relabel"
     DIFFUSE = "diffuse"
     SYNTHESISE = "synthesise"
     REFINE = "refine"
@@ -35,6 +39,12 @@ class Task(StrEnum):
     """Target, local: adapt the shipped segmenter alone and keep it."""
     PSEUDO_LABEL = "pseudo_label"
     """Target, local: label its training scans with the last global models."""
+    DESCRIBE = "describe"
+    """Both: what its classes look like, into its row of the generator's class table; nothing is trained."""
+    KEEP_TABLE = "keep_table"
+    """Source, local: keep the rows of all sites."""
+    RECOLOUR = "recolour"
+    """Source: supervised steps on its scans in a target's class contrast, field of view and sizes of structures."""
     DIFFUSE = "diffuse"
     """Both: steps of the denoiser on (image, label map or pseudo-label)."""
     SYNTHESISE = "synthesise"
@@ -72,7 +82,7 @@ class Phase:
     row: str = ""
     """For an evaluation: the method whose result this is, as in `results.json`."""
     pass_index: int = 0
-    """Which pass over the generator's phases this is (0 before and in the first one)."""
+    """Which repetition of its part of the method this is, from 0: a turn of recolouring, a pass of the generator."""
     per_target: bool = False
     """Whether every target has rounds of its own with the source, and from then on a model of its own."""
     partner: int | None = None

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,18 +16,36 @@ from diffuse_uda.algorithms.domain_contrast import NUM_QUANTILES, ClassAppearanc
 from diffuse_uda.config import DenoiserConfig
 from diffuse_uda.models.space_to_depth import NUM_POSITIONS, BlockwiseNetwork
 
+AIR = -1.0
+"""Clean intensity of what is no body: exactly zero after normalisation, the low end of the denoiser's range."""
 
-def label_channels(label_map: Int[Tensor, "batch 1 i j k"], num_classes: int) -> Float[Tensor, "batch klass i j k"]:
-    """One-hot foreground channels in {-1, 1}, the condition of Med-DDPM (arXiv:2305.18453); background is all -1."""
-    one_hot = functional.one_hot(label_map[:, 0].long(), num_classes).movedim(-1, 1)[:, 1:]
+
+def label_channels(
+    label_map: Int[Tensor, "batch 1 i j k"], body: Bool[Tensor, "batch 1 i j k"], num_classes: int
+) -> Float[Tensor, "batch klass i j k"]:
+    """One-hot channels in {-1, 1}, the condition of Med-DDPM (arXiv:2305.18453), with where the body is beside it.
+
+    Unlabelled tissue and air are both background to a segmenter. Under one name the network would learn their mean, a
+    halo around every structure at the surface, and nothing that is rendered would end where a scan of that site ends.
+
+    Args:
+        label_map: Class of every voxel.
+        body: What a scan shows: intensities above zero.
+        num_classes: Classes, background included.
+
+    Returns:
+        A channel for every structure, then one for the unlabelled part of the body; air is -1 in all of them.
+    """
+    classes = torch.where((label_map == 0) & body, num_classes, label_map.long())
+    one_hot = functional.one_hot(classes[:, 0], num_classes + 1).movedim(-1, 1)[:, 1:]
     return one_hot.to(torch.float32) * 2 - 1
 
 
 class ClassTable(nn.Module):
     """One clean intensity for every domain and class: the image a label map alone would explain.
 
-    Beside it stand the spread and the volume of every class and the histogram of what is unlabelled, which the network
-    does not use: with them a labelled scan can be shown as if taken there without any network (`in_known_contrast`).
+    What of the body is unlabelled takes the median of its histogram. That histogram, and the spread and the volume of
+    every class, serve without any network: they show a labelled scan as if taken there (`in_known_contrast`).
 
     With it the network has to learn only what differs from the mean of a class (texture, partial volume, bias field,
     what is not labelled). Without it a small network needs thousands of steps before its images follow the label map.
@@ -67,9 +85,11 @@ class ClassTable(nn.Module):
         self, condition: Float[Tensor, "batch klass i j k"], domains: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch 1 i j k"]:
         """Look up every voxel's class; `condition` is what `label_channels` makes."""
-        foreground = (condition + 1) / 2
-        one_hot = torch.cat([1 - foreground.sum(dim=1, keepdim=True), foreground], dim=1)
-        return torch.einsum("nc,ncijk->nijk", self.rows[domains], one_hot)[:, None]
+        one_hot = (condition + 1) / 2
+        unlabelled = self.background[domains][:, NUM_QUANTILES // 2, None]
+        known = torch.cat([self.rows[domains][:, 1:], unlabelled], dim=1)
+        tissue: Tensor = torch.einsum("nc,ncijk->nijk", known, one_hot)[:, None]
+        return tissue + AIR * (1 - one_hot.sum(dim=1, keepdim=True))
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., object], *arguments: object, **named: object) -> object:
@@ -94,7 +114,7 @@ class Denoiser(nn.Module):
         blocks = NUM_POSITIONS if config.stem == 2 else 1
         network = DiffusionModelUNet(
             spatial_dims=3,
-            in_channels=num_classes * blocks,  # one noisy channel and num_classes - 1 label channels
+            in_channels=(1 + num_classes) * blocks,  # one noisy channel beside those of `label_channels`
             out_channels=blocks,
             num_res_blocks=config.num_res_blocks,
             channels=config.channels,
@@ -138,7 +158,7 @@ class Denoiser(nn.Module):
         Args:
             noisy: x_t; clean images are scaled to [-1, 1].
             timesteps: On the scale 0 to 1000 that the sinusoidal embedding expects.
-            condition: `label_channels` of the label map.
+            condition: `label_channels` of the label map and the body.
             domains: Index of the site to look like.
         """
         looks = domains if self.domain_conditioning else torch.zeros_like(domains)

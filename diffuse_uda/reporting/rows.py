@@ -17,13 +17,25 @@ ABLATION = "--"
 
 _RANDOM_FLOOR = "source-only-random-conv"
 _PASS = "diffuse-uda-pass-"  # noqa: S105 - a pass over the generator's phases
-_ORDER = (FLOOR, _RANDOM_FLOOR, "shipped-and-adapted", "asc", "asc-plus", _PASS, "diffuse-uda", "le-uda", "*")
+_ORDER = (
+    FLOOR,
+    _RANDOM_FLOOR,
+    "shipped-and-adapted",
+    "asc",
+    "asc-plus",
+    "recoloured",
+    _PASS,
+    "diffuse-uda",
+    "le-uda",
+    "*",
+)
 _NAMES = {
     FLOOR: "Source-only",
     _RANDOM_FLOOR: "Source-only + random conv.",
     "shipped-and-adapted": "Shipped and adapted",
     "asc": "ASC",
     "asc-plus": "ASC+",
+    "recoloured": "Recoloured scans, no generator",
     "diffuse-uda": "Diffuse-UDA",
     "le-uda": "LE-UDA",
     CEILING: "Target-supervised",

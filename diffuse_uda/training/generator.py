@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffuse_uda.algorithms.diffusion import (
@@ -35,7 +35,7 @@ def denoising_loss(model: Denoiser, batch: Batch, diffusion: DiffusionConfig, ge
     """
     clean = batch.images * 2 - 1
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-    condition = label_channels(batch.label_map, model.num_classes)
+    condition = label_channels(batch.label_map, batch.images > 0, model.num_classes)
     if diffusion.recipe == "rectified-flow":
         times = stratified_times(len(clean), generator).to(clean.device)
         prediction = model(flow_noisy(clean, noise, times), times * TIME_SCALE, condition, batch.domains)
@@ -55,6 +55,8 @@ def render(
     domains: Int[Tensor, " batch"],
     diffusion: DiffusionConfig,
     generator: torch.Generator,
+    *,
+    body: Bool[Tensor, "batch 1 i j k"],
 ) -> Float[Tensor, "batch 1 i j k"]:
     """Render images of label maps in the look of the given domains.
 
@@ -64,12 +66,13 @@ def render(
         domains: Index of the site to look like, one a label map.
         diffusion: Recipe and steps.
         generator: CPU generator of the noise.
+        body: What the image is to show; the rest is air. Structures are part of it in any case.
 
     Returns:
-        Intensities in [0, 1], on the model's device.
+        Intensities in [0, 1], exactly 0 outside the body, on the model's device.
     """
     model.eval()
-    condition = label_channels(label_map, model.num_classes)
+    condition = label_channels(label_map, body, model.num_classes)
     noise = torch.randn(label_map.shape, generator=generator).to(label_map.device)
     if diffusion.recipe == "rectified-flow":
 
@@ -87,7 +90,7 @@ def render(
             cosine_alphas_cumprod(diffusion.num_train_timesteps).to(label_map.device),
             generator,
         )
-    return ((images + 1) / 2).clamp(0.0, 1.0)
+    return ((images + 1) / 2).clamp(0.0, 1.0) * (body | (label_map > 0))
 
 
 def _scaled(timesteps: Tensor, diffusion: DiffusionConfig) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffuse_uda.algorithms.appearance import (
@@ -99,9 +99,25 @@ def in_known_contrast(
     """
     there = known.drawn(volumes.shape[0], generator)
     changed = in_domain_contrast(volumes, label_map, there, generator)
-    share = torch.empty(volumes.shape[0]).uniform_(*SURROUNDINGS_RANGE, generator=generator)
-    seen = field_of_view_around(label_map, volumes > 0, there.volumes[:, 0] * share, generator)
-    return _scanned(changed, seen, generator)
+    return _scanned(changed, seen_in_domain(volumes > 0, label_map, there, generator), generator)
+
+
+def seen_in_domain(
+    body: Bool[Tensor, "batch 1 i j k"],
+    label_map: Int[Tensor, "batch 1 i j k"],
+    known: ClassAppearance,
+    generator: torch.Generator,
+) -> Bool[Tensor, "batch 1 i j k"]:
+    """What of a labelled body scans of other domains show: as much around the structures as they have, or less.
+
+    Args:
+        body: What the own scans show.
+        label_map: Exact labels.
+        known: What the classes look like elsewhere, one row a sample.
+        generator: CPU generator.
+    """
+    share = torch.empty(body.shape[0]).uniform_(*SURROUNDINGS_RANGE, generator=generator)
+    return field_of_view_around(label_map, body, known.volumes[:, 0] * share, generator)
 
 
 def rescanned(volumes: Float[Tensor, "batch 1 i j k"], generator: torch.Generator) -> Float[Tensor, "batch 1 i j k"]:

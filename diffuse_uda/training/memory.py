@@ -171,7 +171,7 @@ def _saved_bytes(model: nn.Module, size: int, num_classes: int, recomputed: Sequ
     volume = torch.zeros(1, 1, size, size, size)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         if isinstance(model, Denoiser):
-            condition = torch.zeros(1, num_classes - 1, size, size, size)
+            condition = torch.zeros(1, num_classes, size, size, size)
             output = model(volume, torch.zeros(1), condition, torch.zeros(1, dtype=torch.long))
         else:
             output = model(volume)

@@ -26,11 +26,12 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
     "adapt": _ADAPTED,
     "exchange": _ADAPTED,
     "pseudo_label": _ADAPTED,
-    "denoiser": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
+    "recolour": frozenset({PhaseName.RECOLOUR}),
+    "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
     "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
-    "diffuse": frozenset({PhaseName.DIFFUSE}),
+    "diffuse": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE}),
     "synthesise": frozenset({PhaseName.SYNTHESISE}),
-    "refine": frozenset({PhaseName.REFINE, PhaseName.ADAPT_LOCALLY}),
+    "refine": frozenset({PhaseName.RECOLOUR, PhaseName.REFINE, PhaseName.ADAPT_LOCALLY}),
 }
 """Phases before which a section of the configuration is not read. A section that is not listed matters from the start.
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.methods.diffuse_uda import RECOLOURED, recolours
 from diffuse_uda.types import Scalar
+from simulations.references import supervised_steps
 
 RANDOM_LOOK_SHARE = 0.8
 """Of the row `source-only-random-conv`, where the study's own warm-up is plain: as many as in the adaptation."""
@@ -78,7 +80,8 @@ def ladder(config: StudyConfig) -> tuple[Run, ...]:
 def diffuse_uda_rows(config: StudyConfig) -> list[str]:
     """Rows of a run of Diffuse-UDA that belong to nobody else."""
     passes = [f"diffuse-uda-pass-{index}" for index in range(1, config.num_passes)]
-    return ["asc-plus", *passes, "diffuse-uda"]
+    recoloured = [RECOLOURED] if recolours(config) else []
+    return ["asc-plus", *recoloured, *passes, "diffuse-uda"]
 
 
 def step_matched_source_only(config: StudyConfig) -> dict[str, Scalar]:
@@ -86,12 +89,8 @@ def step_matched_source_only(config: StudyConfig) -> dict[str, Scalar]:
 
     Otherwise a method that trains longer would be praised for its time.
     """
-    warm_up, adapt, refine = config.warm_up, config.adapt, config.refine
-    num_steps = (
-        warm_up.num_rounds * warm_up.num_local_steps
-        + adapt.num_rounds * adapt.num_local_steps
-        + config.num_passes * refine.num_rounds * refine.num_local_steps
-    )
+    warm_up, adapt = config.warm_up, config.adapt
+    num_steps = supervised_steps(config) + adapt.num_rounds * adapt.num_local_steps
     return {
         "method": "source-only",
         "warm-up.random-look-share": warm_up.random_look_share or RANDOM_LOOK_SHARE,

@@ -24,6 +24,9 @@ from diffuse_uda.training.device import choose_device, place, use_threads
 from diffuse_uda.training.inference import predict_probabilities
 from diffuse_uda.types import ModelName, SiteRole, StateDict
 
+LABELLING = frozenset({PhaseName.PSEUDO_LABEL, PhaseName.RELABEL})
+"""Phases that use a segmenter and train none."""
+
 RoundScores = Mapping[str, Mapping[str, Sequence[float | None]]]
 """Dice of every structure by kept round (its number as text) and scan."""
 
@@ -38,7 +41,7 @@ def phases_of_rows(method: Method) -> dict[str, tuple[Phase, ...]]:
     for phase in method.phases:
         if phase.row:
             found |= {phase.row: trained} if trained else {}
-        elif phase.model is ModelName.SEGMENTER and phase.num_rounds > 0 and phase.name is not PhaseName.PSEUDO_LABEL:
+        elif phase.model is ModelName.SEGMENTER and phase.num_rounds > 0 and phase.name not in LABELLING:
             is_federated = phase.exchange is Exchange.WEIGHTS and SiteRole.TARGET in phase.tasks
             others = (
                 trained if phase.partner is not None and all(_are_siblings(phase, past) for past in trained) else ()

@@ -9,6 +9,7 @@ from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Method, Phase, Task
 from diffuse_uda.reporting.history_view import RoundRecord
 from diffuse_uda.types import SiteRole
+from simulations.references import supervised_steps
 
 TARGET_PAIR = 4
 """Volumes of a step of cross-paired consistency: two scans, each in two looks."""
@@ -22,20 +23,22 @@ def volumes_of_round(config: StudyConfig, task: Task) -> int:
 
     Teachers' answers, pseudo-labels and rendered pairs are the price of a step, not its harvest: they do not count.
     """
+    pair = TARGET_PAIR if config.refine.lambda_max > 0 else 0
     budgets: dict[Task, tuple[FitConfig, int]] = {
         Task.WARM_UP: (config.warm_up, config.warm_up.batch_size),
         Task.ADAPT_SOURCE: (config.adapt, _LOOKS * config.adapt.batch_size),
         Task.ADAPT_TARGET: (config.adapt, TARGET_PAIR),
+        Task.RECOLOUR: (config.recolour, config.recolour.batch_size),
         Task.DIFFUSE: (config.diffuse, config.diffuse.batch_size),
         Task.REFINE_SOURCE: (config.refine, config.refine.batch_size),
-        Task.REFINE_TARGET: (config.refine, config.refine.batch_size + TARGET_PAIR),
+        Task.REFINE_TARGET: (config.refine, config.refine.batch_size + pair),
     }
     if task is Task.ADAPT_LOCALLY:  # alone, in one round, all that a target does in adaptation and refinement
         num_steps = sum(
             fitting.num_rounds * max(1, round(fitting.num_local_steps * fitting.target_step_fraction))
             for fitting in (config.adapt, config.refine)
         )
-        return num_steps * (config.refine.batch_size + TARGET_PAIR)
+        return num_steps * (config.refine.batch_size + pair)
     if task not in budgets:
         return 0
     fitting, volumes_per_step = budgets[task]
@@ -62,9 +65,7 @@ def _method(config: StudyConfig, roles: Sequence[SiteRole]) -> Method:
 
 def supervised_volumes(config: StudyConfig) -> int:
     """Volumes of the target-supervised reference, as `simulations.references` plans it."""
-    refinement = config.num_passes * config.refine.num_rounds * config.refine.num_local_steps
-    warm_up = config.warm_up.num_rounds * config.warm_up.num_local_steps
-    return (warm_up + refinement) * config.warm_up.batch_size
+    return supervised_steps(config) * config.warm_up.batch_size
 
 
 def images_by_row(config: StudyConfig, history: Sequence[RoundRecord], roles: Mapping[str, SiteRole]) -> dict[str, int]:

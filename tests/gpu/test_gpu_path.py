@@ -168,11 +168,13 @@ def test_equal_seeds_render_equal_images_on_the_gpu() -> None:
     config = study()
     denoiser = _denoiser(config)
     label_map = torch.zeros(1, 1, 16, 16, 16, dtype=torch.uint8, device=GPU)
+    body = torch.ones_like(label_map, dtype=torch.bool)
     domain = torch.tensor([0], device=GPU)
 
     def rendered(seed: int) -> torch.Tensor:
         with autocast(torch.device(GPU), config.compute):
-            return render(denoiser, label_map, domain, config.diffusion, torch.Generator().manual_seed(seed))
+            draw = torch.Generator().manual_seed(seed)
+            return render(denoiser, label_map, domain, config.diffusion, draw, body=body)
 
     assert rendered(1).device.type == GPU
     torch.testing.assert_close(rendered(1), rendered(1))
@@ -186,7 +188,8 @@ def test_recomputed_activations_need_less_memory_and_give_the_same_gradients() -
         denoiser = _denoiser(config)
         denoiser.activation_checkpointing = recompute
         noisy = torch.randn(2, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0)).to(GPU)
-        condition = label_channels(torch.zeros(2, 1, 64, 64, 64, dtype=torch.uint8, device=GPU), 3)
+        label_map = torch.zeros(2, 1, 64, 64, 64, dtype=torch.uint8, device=GPU)
+        condition = label_channels(label_map, label_map == 0, 3)
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         output = denoiser(noisy, torch.full((2,), 500.0, device=GPU), condition, torch.tensor([0, 1], device=GPU))

@@ -152,17 +152,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: list[Path], 
 
 
 def test_every_row_is_scored_at_every_target_and_what_all_sites_share_at_the_source(finished: Path) -> None:
-    shared = ["asc-plus", "source-only-random-conv"]
-    every = sorted([*shared, "diffuse-uda", "diffuse-uda-pass-1"])
+    shared = {f"{row}-centralised" for row in ("source-only-random-conv", "asc-plus")}
+    every = shared | {f"{row}-centralised" for row in ("recoloured", "diffuse-uda-pass-1", "diffuse-uda")}
     for site, rows in (("source-t1w", shared), ("target-t2w", every), ("target-flair", every)):
-        found = sorted(path.parent.name for path in (finished / "sites" / site).glob("evaluation/*/scores.json"))
-        assert found == [f"{row}-centralised" for row in rows]
+        assert {path.parent.name for path in (finished / "sites" / site).glob("evaluation/*/scores.json")} == rows
 
 
 def test_the_history_is_that_of_a_federated_run_with_no_byte_exchanged(finished: Path) -> None:
     history = read_history(finished / "history.jsonl")
-    # 1 warm-up, 2 adapt, twice (pseudo-label, 2 diffuse, synthesise, 2 refine for each target), and 4 evaluations.
-    assert len(history) == 1 + 2 + 2 * 8 + 4
+    # 1 warm-up, 2 adapt, then labels, describe, keep-table, recolouring for each of two targets; twice (labels,
+    # 2 diffuse, synthesise, 2 refine for each target); and 5 evaluations.
+    assert len(history) == 1 + 2 + 5 + 2 * 8 + 5
     adapt = next(record for record in history if record.phase == "adapt")
     assert sorted(adapt.sites) == ["source-t1w", "target-flair", "target-t2w"]
     assert all(site.metrics["loss"] > 0 for site in adapt.sites.values())

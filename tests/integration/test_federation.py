@@ -62,7 +62,7 @@ def test_every_row_is_scored_at_every_target(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     assert sorted(results["targets"]) == ["target-flair", "target-t2w"]
     for lines in results["targets"].values():
-        assert list(lines) == ["source-only", "asc-plus", "diffuse-uda", "target-supervised"]
+        assert list(lines) == ["source-only", "asc-plus", "recoloured", "diffuse-uda", "target-supervised"]
         assert all(0 <= line["dice"] <= 1 for line in lines.values())
 
 

@@ -35,10 +35,12 @@ LADDER = [
     "shipped-and-adapted",
     "asc",
     "asc-plus",
+    "recoloured",
     "diffuse-uda-pass-1",
     "diffuse-uda",
     "asc-centralised",
     "asc-plus-centralised",
+    "recoloured-centralised",
     "diffuse-uda-pass-1-centralised",
     "diffuse-uda-centralised",
     "target-supervised",
@@ -114,16 +116,18 @@ def test_the_ladder_is_complete_at_every_target(finished: Path) -> None:
 def test_the_strong_single_site_row_is_the_step_matched_one(finished: Path) -> None:
     runs = finished / "runs" / "tiny" / "seed-0"
     of_its_own = json.loads((runs / "source-only-random-conv" / "study.json").read_text())
-    assert of_its_own["warm_up"]["num_rounds"] == 4  # 2 + 1 * 2 + 2 * 1 * 2 = 8 steps, 2 a round
-    assert _results(finished)["cost"]["source-only-random-conv"]["rounds"] == 4
+    assert of_its_own["warm_up"]["num_rounds"] == 5  # 2 + 1 * 2 + 1 * 2 + 2 * 1 * 2 = 10 steps, 2 a round
+    assert _results(finished)["cost"]["source-only-random-conv"]["rounds"] == 5
     on_the_way = runs / "diffuse-uda" / "sites" / "target-t2w" / "evaluation" / "source-only-random-conv"
     assert on_the_way.is_dir()  # scored there as well, and not the study's
 
 
 def test_costs_contain_the_phases_that_are_shared(finished: Path) -> None:
     cost = _results(finished)["cost"]
-    # warm-up and adapt; then pseudo-label, diffuse, synthesise and refinement for each of two targets, twice
-    assert [cost[row]["rounds"] for row in ("asc-plus", "diffuse-uda-pass-1", "diffuse-uda")] == [2, 7, 12]
+    # warm-up and adapt; pseudo-label, describe, keep-table and recolouring for each of two targets; then labels,
+    # diffuse, synthesise and refinement for each of two targets, twice
+    rows = ("asc-plus", "recoloured", "diffuse-uda-pass-1", "diffuse-uda")
+    assert [cost[row]["rounds"] for row in rows] == [2, 7, 12, 17]
     assert cost["asc"]["to_server_bytes"] == cost["asc-plus"]["to_server_bytes"] > 0
     assert cost["diffuse-uda-centralised"]["to_server_bytes"] == 0
     timing = _results(finished)["measured"]["timing"]["rows"]

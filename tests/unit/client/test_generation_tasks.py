@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from client import generation_tasks
+from client import generation_tasks, segmentation_losses
+from client.cases import training_cases
 from client.generation_tasks import appearance_of
 from client.site import Site
 from client.site_state import SiteState
@@ -14,6 +15,7 @@ from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.algorithms.structure_size import random_sizes
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.training.batches import Example
+from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, StateDict
 from tests.tiny_site import first_weights, order_for, tiny_config
 
@@ -56,9 +58,12 @@ def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
     assert appearance_of([example], 3).means.tolist() == pytest.approx([0.0, 0.2, 0.6])
 
 
-@pytest.mark.parametrize(("pass_index", "share"), [(0, 1.0), (1, 0.25)])
-def test_the_mixture_tells_less_in_later_passes(
-    target: Site, monkeypatch: pytest.MonkeyPatch, pass_index: int, share: float
+@pytest.mark.parametrize(
+    ("phase", "pass_index", "share"),
+    [("pseudo-label", 0, 1.0), ("relabel", 0, 0.25), ("relabel-2", 1, 0.25), ("pseudo-label-2", 1, 0.25)],
+)
+def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
+    target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, pass_index: int, share: float
 ) -> None:
     """The network says class 0 everywhere, the mixture class 1: the share decides how sure the labels are of which."""
     config = tiny_config({"pseudo-label.later-mixture-share": 0.25})
@@ -71,11 +76,31 @@ def test_the_mixture_tells_less_in_later_passes(
 
     monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
     monkeypatch.setattr(generation_tasks, "sharpen_probabilities", sharpened)
-    order = dataclasses.replace(order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), pass_index=pass_index)
+    order = dataclasses.replace(order_for(Task.PSEUDO_LABEL, phase=phase), pass_index=pass_index)
     reply = run_task(target, config, order, first_weights(config))
     assert reply.metrics["confidence"] == pytest.approx(max(share, 1 - share))
     labelled = SiteState(target.workspace / "state").load_examples("pseudo-labelled")
     assert {int(example.label_map.max()) for example in labelled if example.label_map is not None} == {int(share > 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("phase", "num_models"), [("pseudo-label", 3), ("relabel", 1), ("relabel-2", 1), ("pseudo-label-2", 3)]
+)
+def test_after_recolouring_a_target_forgets_the_models_of_the_adaptation(
+    target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, num_models: int
+) -> None:
+    config, asked = tiny_config(), []
+    state = SiteState(target.workspace / "state")
+    for _ in range(2):
+        state.remember_global(first_weights(config), keep=2)
+
+    def probabilities(model: torch.nn.Module, *_: object) -> torch.Tensor:
+        asked.append(model)
+        return torch.full((7, 16, 16, 16), 1 / 7)
+
+    monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase=phase), first_weights(config))
+    assert len(asked) == num_models * 2  # scans
 
 
 def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:
@@ -84,17 +109,23 @@ def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:
     return weights
 
 
-@pytest.mark.parametrize("resize", [True, False])
-def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
-    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
-) -> None:
-    seen: list[list[float]] = []
+def _ratios_of_ventricles(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The list that every wanted ratio of the ventricles is written to."""
+    seen: list[float] = []
 
     def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
         seen.extend(ratios[:, 3].tolist())
         return random_sizes(label_map, ratios, draw)
 
     monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    return seen
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
+) -> None:
+    seen = _ratios_of_ventricles(monkeypatch)
     volumes = torch.ones(3, 7)
     volumes[1, 3], volumes[2, 3] = 3.0, 0.5
     order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
@@ -105,23 +136,119 @@ def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
     torch.testing.assert_close(ClassAppearance(**kept).volumes, volumes)
 
 
+def test_rendered_scans_show_as_much_around_the_structures_as_their_domain_does(source: Site) -> None:
+    weights = _denoiser_that_knows(torch.zeros(3, 7))
+    weights["class_table.rows"][:], weights["class_table.background"][:] = 0.2, 0.4
+    weights["class_table.volumes"][2, 0] = 1e6
+    order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
+    config = tiny_config({"synthesise.deform": False})
+    run_task(source, config, order, weights)
+    state = SiteState(source.workspace / "state")
+    around = {1: 0, 2: 0}
+    for pair in state.load_examples("synthetic"):
+        assert pair.label_map is not None
+        around[pair.domain] += int(((pair.image > 0) & (pair.label_map == 0)).sum())
+    # nothing in the first domain, all there is in the second; never air
+    body = sum(
+        int(((case.image > 0) & (case.label_map == 0)).sum())
+        for case in training_cases(source, config.grid, state)
+        if case.label_map is not None
+    )
+    assert around == {1: 0, 2: body}
+    assert body > 100
+
+
+def test_a_target_renders_what_its_own_scans_show(target: Site) -> None:
+    config = tiny_config({"synthesise.deform": False})
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    weights = _denoiser_that_knows(torch.zeros(2, 7))
+    weights["class_table.rows"][:], weights["class_table.background"][:] = 0.2, 0.4
+    run_task(target, config, order_for(Task.SYNTHESISE, phase="synthesise"), weights)
+    state = SiteState(target.workspace / "state")
+    shown, scanned = (
+        sorted(
+            int(((example.image > 0) & (example.label_map == 0)).sum())
+            for example in state.load_examples(name)
+            if example.label_map is not None
+        )
+        for name in ("synthetic", "pseudo-labelled")
+    )
+    assert shown == scanned
+    assert scanned[0] > 0
+
+
 @pytest.mark.parametrize("resize", [True, False])
 def test_the_source_refines_on_structures_in_sizes_of_its_partner(
     source: Site, monkeypatch: pytest.MonkeyPatch, *, resize: bool
 ) -> None:
-    seen: list[list[float]] = []
-
-    def sizes(label_map: torch.Tensor, ratios: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-        seen.extend(ratios[:, 3].tolist())
-        return random_sizes(label_map, ratios, draw)
-
     config = tiny_config({"refine.resize": resize, "synthesise.resize": False})
     volumes = torch.ones(3, 7)
     volumes[1, 3], volumes[2, 3] = 3.0, 0.5
     domains = ("source", "target", "other")
     render = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=domains)
     run_task(source, config, render, _denoiser_that_knows(volumes))
-    monkeypatch.setattr("client.site_batches.random_sizes", sizes)
+    seen = _ratios_of_ventricles(monkeypatch)
     refine = dataclasses.replace(order_for(Task.REFINE_SOURCE, phase="refine-for-2"), domains=domains, partner=2)
     run_task(source, config, refine, first_weights(config))
     assert set(seen) == ({0.5} if resize else set())
+
+
+def test_every_site_describes_its_classes_and_trains_nothing(source: Site, target: Site) -> None:
+    config, before = tiny_config(), first_weights(tiny_config(), ModelName.DENOISER)
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    for domain, site in enumerate((source, target)):
+        reply = run_task(site, config, order_for(Task.DESCRIBE, phase="describe"), before)
+        assert reply.weights is not None
+        assert reply.num_examples == 2
+        changed = {name for name, tensor in reply.weights.items() if not tensor.equal(before[name])}
+        assert changed == {f"class_table.{part}" for part in ("rows", "spreads", "background", "volumes")}
+        assert reply.weights["class_table.volumes"][domain].sum() > 1
+        assert reply.weights["class_table.volumes"][1 - domain].abs().sum() == 0
+
+
+def test_the_source_keeps_the_table_and_recolours_in_the_contrast_of_its_partner(
+    source: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config({"refine.class-contrast-share": 1.0, "recolour.num-local-steps": 1})
+    weights = first_weights(config, ModelName.DENOISER)
+    for domain, grey in enumerate((0.9, 0.3, 0.6)):
+        weights["class_table.rows"][domain] = 2 * grey - 1
+    domains = ("source", "target", "other")
+    keep = dataclasses.replace(order_for(Task.KEEP_TABLE, phase="keep-table"), domains=domains)
+    assert run_task(source, config, keep, weights).num_examples == 2
+    seen = set()
+
+    def contrast(
+        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
+    ) -> torch.Tensor:
+        seen.add(round(float(known.means.mean()), 3))
+        return in_known_contrast(images, label_map, known, draw)
+
+    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
+    recolour = dataclasses.replace(order_for(Task.RECOLOUR, phase="recolour-for-2"), domains=domains, partner=2)
+    reply = run_task(source, config, recolour, first_weights(config))
+    assert reply.weights is not None
+    assert reply.metrics["loss"] > 0
+    assert seen == {0.6}
+
+
+def test_real_and_rendered_examples_count_by_their_number(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config({"refine.batch-size": 3, "refine.synthetic-fraction": 0.33, "refine.num-local-steps": 1})
+    run_task(source, config, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(config, ModelName.DENOISER))
+
+    def loss_by_size(logits: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return logits.sum() * 0.0 + {2: 1.0, 1: 4.0}[len(logits)]
+
+    monkeypatch.setattr(segmentation_losses, "dice_ce_loss", loss_by_size)
+    reply = run_task(source, config, order_for(Task.REFINE_SOURCE, phase="refine"), first_weights(config))
+    # the mean over the three examples, twice: as large as the sum of two losses
+    assert reply.metrics["loss"] == pytest.approx(2 * (1.0 + 1.0 + 4.0) / 3)
+
+
+def test_without_weight_the_consistency_is_not_even_computed(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config({"refine.lambda-max": 0.0})
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    run_task(target, config, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(config, ModelName.DENOISER))
+    monkeypatch.setattr(segmentation_losses, "target_loss", None)
+    reply = run_task(target, config, order_for(Task.REFINE_TARGET, phase="refine"), first_weights(config))
+    assert reply.weights is not None

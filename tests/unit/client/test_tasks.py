@@ -153,6 +153,32 @@ def test_without_a_style_provider_the_source_adapts_on_its_scans_as_they_are(
     assert set(seen) == {is_same}
 
 
+def test_a_known_look_is_added_to_random_ones_and_replaces_none(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans, terms = [], []
+
+    def batch_of(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
+        scans.append(labelled_batch(work, examples, size, draw))
+        return scans[-1]
+
+    def loss(
+        student: torch.nn.Module, images: torch.Tensor, aligned: torch.Tensor, label_map: torch.Tensor
+    ) -> torch.Tensor:
+        terms.append((images, aligned))
+        return source_loss(student, images, aligned, label_map)
+
+    monkeypatch.setattr(segmentation_losses, "PLAIN_SHARE", 0.0)
+    monkeypatch.setattr(segmentation_losses, "labelled_batch", batch_of)
+    monkeypatch.setattr(segmentation_losses, "source_loss", loss)
+    config = tiny_config(MEAN_BLOCK | {"method": "asc"})
+    block = introduce(dataclasses.replace(source, allow_style_blocks=True), config).style_block
+    assert block is not None
+    order = dataclasses.replace(order_for(Task.ADAPT_SOURCE), style_blocks={"source": block, "target": block})
+    run_task(source, config, order, first_weights(config))
+    for scan, (images, aligned) in zip(scans, terms, strict=True):
+        # a site's own mean amplitudes change a scan of its own a little, a random contrast a lot
+        assert float((aligned - scan.images).abs().mean()) < 0.5 * float((images - scan.images).abs().mean())
+
+
 @pytest.mark.parametrize(("partner", "domains", "grey"), [(None, {1, 2}, {0.3, 0.6}), (2, {2}, {0.6})])
 def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_works_for(
     source: Site,

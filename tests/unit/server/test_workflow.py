@@ -12,6 +12,7 @@ from diffuse_uda.config import (
     DenoiserConfig,
     DiffuseConfig,
     FederationConfig,
+    RecolourConfig,
     RefineConfig,
     StudyConfig,
     WarmUpConfig,
@@ -35,6 +36,7 @@ CONFIG = StudyConfig(
     num_passes=1,
     warm_up=WarmUpConfig(num_rounds=1),
     adapt=AdaptConfig(num_rounds=2),
+    recolour=RecolourConfig(num_rounds=0),
     diffuse=DiffuseConfig(num_rounds=0),
     refine=RefineConfig(num_rounds=1),
 )

@@ -35,7 +35,7 @@ CONFIG = StudyConfig.from_flat(
 NAMES = ("background", "cortical_gm", "white_matter", "ventricles", "deep_gm", "cerebellum", "brainstem")
 
 
-def test_the_ceiling_takes_the_steps_of_warm_up_and_all_refinements_on_its_own_look(
+def test_the_ceiling_takes_the_steps_of_warm_up_recolouring_and_all_refinements_on_its_own_look(
     small_cohort: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[WarmUpConfig] = []
@@ -51,7 +51,7 @@ def test_the_ceiling_takes_the_steps_of_warm_up_and_all_refinements_on_its_own_l
     first = initial_weights(CONFIG, ModelName.SEGMENTER, len(NAMES))
     assert has_oracle(target)
     fit_target_supervised(site, CONFIG, first, ("source", "t2w"), NAMES)
-    assert (seen[0].num_rounds, seen[0].num_local_steps) == (1, 3 * 10 + 2 * 4 * 5)
+    assert (seen[0].num_rounds, seen[0].num_local_steps) == (1, 3 * 10 + 2 * 75 + 2 * 4 * 5)
     assert seen[0].random_look_share == 0.0
     assert seen[0].learning_rate == CONFIG.warm_up.learning_rate
     assert (tmp_path / "evaluation" / "target-supervised" / "scores.json").exists()

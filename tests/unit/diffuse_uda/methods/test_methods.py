@@ -57,6 +57,11 @@ def test_diffuse_uda_continues_asc_plus_and_reports_its_row_for_nothing() -> Non
     assert labels(built("diffuse-uda")) == [
         *labels(built("asc-plus")),
         "pseudo-label",
+        "describe",
+        "keep-table",
+        "recolour",
+        "evaluate-recoloured",
+        "relabel",
         "diffuse",
         "synthesise",
         "refine",
@@ -64,9 +69,37 @@ def test_diffuse_uda_continues_asc_plus_and_reports_its_row_for_nothing() -> Non
     ]
 
 
-def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_methods_name() -> None:
-    assert labels(built("diffuse-uda", **{"num-passes": 2}))[4:] == [
+@pytest.mark.parametrize(
+    "change", [{"recolour.num-rounds": 0}, {"denoiser.class-table": False, "diffusion.prediction-type": "velocity"}]
+)
+def test_without_rounds_or_a_class_table_nothing_is_recoloured(change: dict[str, Scalar]) -> None:
+    assert labels(built("diffuse-uda", **change))[4:] == [
         "pseudo-label",
+        "diffuse",
+        "synthesise",
+        "refine",
+        "evaluate-diffuse-uda",
+    ]
+
+
+def test_every_turn_of_recolouring_describes_the_classes_anew_and_the_last_one_is_scored() -> None:
+    assert labels(built("diffuse-uda", **{"recolour.num-turns": 2}))[4:15] == [
+        "pseudo-label",
+        "describe",
+        "keep-table",
+        "recolour",
+        "relabel",
+        "describe-2",
+        "keep-table-2",
+        "recolour-2",
+        "evaluate-recoloured",
+        "relabel-2",
+        "diffuse",
+    ]
+
+
+def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_methods_name() -> None:
+    assert labels(built("diffuse-uda", **{"num-passes": 2}))[10:] == [
         "diffuse",
         "synthesise",
         "refine",
@@ -81,7 +114,7 @@ def test_a_second_pass_repeats_the_generator_and_only_the_last_row_has_the_metho
 
 @pytest.mark.parametrize("name", METHODS)
 def test_labels_are_unique_up_to_the_most_passes(name: str) -> None:
-    found = labels(built(name, **{"num-passes": 4}))
+    found = labels(built(name, **{"num-passes": 4, "recolour.num-turns": 4}))
     assert len(set(found)) == len(found)
 
 
@@ -114,13 +147,18 @@ def test_every_method_ends_with_the_evaluation_that_carries_its_name(name: str) 
 def test_pseudo_labels_and_rendered_pairs_stay_and_only_the_denoiser_serves_the_generator() -> None:
     phases = {phase.name: phase for phase in built("diffuse-uda").phases}
     assert phases[PhaseName.PSEUDO_LABEL].tasks == {SiteRole.TARGET: Task.PSEUDO_LABEL}
+    assert phases[PhaseName.RELABEL].tasks == phases[PhaseName.PSEUDO_LABEL].tasks
     assert {name for name, phase in phases.items() if phase.exchange is Exchange.WEIGHTS} == {
         PhaseName.WARM_UP,
         PhaseName.ADAPT,
+        PhaseName.DESCRIBE,
+        PhaseName.RECOLOUR,
         PhaseName.DIFFUSE,
         PhaseName.REFINE,
     }
     assert {name for name, phase in phases.items() if phase.model is ModelName.DENOISER} == {
+        PhaseName.DESCRIBE,
+        PhaseName.KEEP_TABLE,
         PhaseName.DIFFUSE,
         PhaseName.SYNTHESISE,
     }
@@ -130,7 +168,13 @@ def test_rounds_come_from_the_study() -> None:
     rounds = {"warm-up.num-rounds": 2, "adapt.num-rounds": 3, "diffuse.num-rounds": 4, "refine.num-rounds": 5}
     found = {phase.label: phase.num_rounds for phase in built("diffuse-uda", **rounds).phases}
     assert [found[label] for label in ("warm-up", "adapt", "diffuse", "refine")] == [2, 3, 4, 5]
-    assert found["pseudo-label"] == found["synthesise"] == 1
+    assert found["pseudo-label"] == found["synthesise"] == found["describe"] == 1
+
+
+def test_only_the_source_recolours_because_only_it_has_exact_labels() -> None:
+    (phase,) = (phase for phase in built("diffuse-uda").phases if phase.name is PhaseName.RECOLOUR)
+    assert phase.tasks == {SiteRole.SOURCE: Task.RECOLOUR}
+    assert phase.per_target
 
 
 def test_asc_plus_adds_the_adaptive_window_and_augmentation() -> None:

@@ -27,19 +27,34 @@ def denoiser(**changes: object) -> Denoiser:
 def answer(network: Denoiser, *, domain: int = 0, label: int = 1, time: float = 500.0) -> Tensor:
     noisy = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
     label_map = torch.full((1, 1, 16, 16, 16), label)
-    output: Tensor = network(noisy, torch.tensor([time]), label_channels(label_map, 3), torch.tensor([domain]))
+    output: Tensor = network(
+        noisy, torch.tensor([time]), label_channels(label_map, label_map > 0, 3), torch.tensor([domain])
+    )
     return output
 
 
 def test_label_channels_are_plus_one_in_the_class_and_minus_one_elsewhere() -> None:
-    channels = label_channels(torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1, 1), 3)
+    label_map = torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1, 1)
+    channels = label_channels(label_map, label_map > 0, 3)
     assert channels.dtype == torch.float32
-    assert channels.flatten(2).tolist() == [[[-1, 1, -1, -1], [-1, -1, 1, 1]]]
+    assert channels.flatten(2).tolist() == [[[-1, 1, -1, -1], [-1, -1, 1, 1], [-1, -1, -1, -1]]]
+
+
+def test_the_unlabelled_part_of_the_body_has_a_channel_of_its_own() -> None:
+    label_map = torch.tensor([0, 0, 1, 2]).view(1, 1, 4, 1, 1)
+    body = torch.tensor([False, True, True, False]).view(1, 1, 4, 1, 1)
+    # what is labelled is no other tissue, and belongs to the body even where the scan is dark
+    assert label_channels(label_map, body, 3)[0, :, :, 0, 0].tolist() == [
+        [-1, -1, 1, -1],
+        [-1, -1, -1, 1],
+        [-1, 1, -1, -1],
+    ]
 
 
 def test_a_stored_uint8_label_map_gives_the_same_channels() -> None:
     label_map = torch.tensor([0, 1, 2, 2], dtype=torch.uint8).view(1, 1, 4, 1, 1)
-    assert torch.equal(label_channels(label_map, 3), label_channels(label_map.long(), 3))
+    body = label_map > 0
+    assert torch.equal(label_channels(label_map, body, 3), label_channels(label_map.long(), body, 3))
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -87,10 +102,12 @@ def test_the_class_table_holds_one_intensity_for_every_domain_and_class() -> Non
     table = ClassTable(2, 3)
     table.describe(0, appearance(torch.tensor([-1.0, 0.25, 0.5])))
     table.describe(1, appearance(torch.tensor([-0.75, 0.0, 1.0])))
-    label_map = torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
-    found = table(label_channels(label_map, 3), torch.tensor([0, 1]))
+    label_map = torch.tensor([0, 0, 1, 2]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
+    body = torch.tensor([False, True, True, True]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
+    found = table(label_channels(label_map, body, 3), torch.tensor([0, 1]))
     assert found.shape == (2, 1, 4, 1, 1)
-    assert found.flatten(1).tolist() == [[-1.0, 0.25, 0.5, 0.5], [-0.75, 0.0, 1.0, 1.0]]
+    # air, the middle of what has no label, the two structures
+    assert found.flatten(1).tolist() == [[-1.0, 0.0, 0.25, 0.5], [-1.0, 0.0, 0.0, 1.0]]
 
 
 def test_a_silent_network_answers_with_the_row_of_its_domain() -> None:

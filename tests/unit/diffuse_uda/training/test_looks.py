@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,16 @@ from torch import Tensor
 
 from diffuse_uda.algorithms.appearance import style_block
 from diffuse_uda.algorithms.domain_contrast import NUM_QUANTILES, ClassAppearance
-from diffuse_uda.training.looks import Look, aligned, in_known_contrast, look_of, perturbed, randomised, rescanned
+from diffuse_uda.training.looks import (
+    SURROUNDINGS_RANGE,
+    Look,
+    aligned,
+    in_known_contrast,
+    look_of,
+    perturbed,
+    randomised,
+    rescanned,
+)
 
 
 def scans(brightness: float = 0.5, seed: int = 0, batch: int = 2) -> Tensor:
@@ -182,3 +192,16 @@ def test_the_contrast_of_a_known_domain_is_taken_up() -> None:
         changed = to_known(volumes, generator(seed))
         first, second = ((changed * (labels == klass)).sum() / (labels == klass).sum() for klass in (1, 2))
         assert float(second - first) > 0.2
+
+
+def test_a_known_contrast_shows_as_much_around_the_structures_as_is_seen_there() -> None:
+    # structures of 8^3 in a body of 16^3: 7 unlabelled voxels for each labelled one; the other site shows 0.5
+    volumes = torch.zeros(1, 1, 20, 20, 20)
+    volumes[..., 2:18, 2:18, 2:18] = 0.5
+    labels = torch.zeros(1, 1, 20, 20, 20).long()
+    labels[..., 6:14, 6:14, 6:10], labels[..., 6:14, 6:14, 10:14] = 1, 2
+    there = dataclasses.replace(known().of(slice(0, 1)), volumes=torch.tensor([[0.5, 0.5, 0.5]]))
+    for seed in range(5):
+        seen = in_known_contrast(volumes, labels, there, torch.Generator().manual_seed(seed))
+        shown = float(((seen > 0) & (labels == 0)).sum() / (labels > 0).sum())
+        assert 0.2 < shown <= 0.5 * SURROUNDINGS_RANGE[1] + 0.01

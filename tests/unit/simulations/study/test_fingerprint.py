@@ -58,7 +58,8 @@ def test_the_number_of_passes_and_the_name_change_nothing_before_the_last_row() 
         ("denoiser.domain-conditioning", False, "pseudo-label"),
         ("diffuse.deform", False, "pseudo-label"),
         ("synthesise.batch-size", 2, "diffuse"),
-        ("refine.lambda-max", 1.0, "synthesise"),
+        ("recolour.batch-size", 1, "keep-table"),
+        ("refine.lambda-max", 1.0, "keep-table"),
     ],
 )
 def test_a_key_matters_from_the_phase_that_reads_it_first(key: str, value: Scalar, last_shared: str | None) -> None:

@@ -16,6 +16,8 @@ BUDGET: dict[str, Scalar] = {
     "warm-up.num-local-steps": 100,
     "adapt.num-rounds": 8,
     "adapt.num-local-steps": 50,
+    "recolour.num-rounds": 2,
+    "recolour.num-local-steps": 50,
     "refine.num-rounds": 8,
     "refine.num-local-steps": 25,
 }
@@ -35,10 +37,12 @@ def test_every_row_of_the_ladder_comes_from_exactly_one_run() -> None:
             "shipped-and-adapted",
             "asc",
             "asc-plus",
+            "recoloured",
             "diffuse-uda-pass-1",
             "diffuse-uda",
             "asc-centralised",
             "asc-plus-centralised",
+            "recoloured-centralised",
             "diffuse-uda-pass-1-centralised",
             "diffuse-uda-centralised",
             "target-supervised",
@@ -47,8 +51,8 @@ def test_every_row_of_the_ladder_comes_from_exactly_one_run() -> None:
 
 
 def test_one_pass_has_no_row_of_an_early_pass() -> None:
-    assert diffuse_uda_rows(StudyConfig(num_passes=1)) == ["asc-plus", "diffuse-uda"]
-    assert diffuse_uda_rows(StudyConfig(num_passes=3))[1:3] == ["diffuse-uda-pass-1", "diffuse-uda-pass-2"]
+    assert diffuse_uda_rows(StudyConfig(num_passes=1)) == ["asc-plus", "recoloured", "diffuse-uda"]
+    assert diffuse_uda_rows(StudyConfig(num_passes=3))[2:4] == ["diffuse-uda-pass-1", "diffuse-uda-pass-2"]
 
 
 def test_the_floor_is_plain_and_the_stronger_one_trains_as_long_as_diffuse_uda() -> None:
@@ -56,8 +60,8 @@ def test_the_floor_is_plain_and_the_stronger_one_trains_as_long_as_diffuse_uda()
     plain = _configured(runs["source-only"], CONFIG)
     strong = _configured(runs["source-only-random-conv"], CONFIG)
     assert (plain.method, plain.warm_up.random_look_share, plain.warm_up.num_rounds) == ("source-only", 0.0, 3)
-    # 3 * 100 + 8 * 50 + 2 passes * 8 * 25 = 1100 steps
-    assert strong.warm_up.num_rounds * strong.warm_up.num_local_steps == 1100
+    # 3 * 100 + 8 * 50 + 2 * 50 + 2 passes * 8 * 25 = 1200 steps
+    assert strong.warm_up.num_rounds * strong.warm_up.num_local_steps == 1200
     assert strong.warm_up.random_look_share == 0.8
 
 
@@ -66,7 +70,7 @@ def test_steps_that_do_not_divide_are_rounded_up_and_a_configured_share_is_kept(
     assert step_matched_source_only(config) == {
         "method": "source-only",
         "warm-up.random-look-share": 0.5,
-        "warm-up.num-rounds": 12,  # 270 + 400 + 400 = 1070 <= 12 * 90
+        "warm-up.num-rounds": 13,  # 270 + 400 + 100 + 400 = 1170 = 13 * 90
     }
 
 

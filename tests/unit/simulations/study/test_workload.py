@@ -20,6 +20,10 @@ CONFIG = StudyConfig.from_flat(
         "adapt.num-local-steps": 10,
         "adapt.batch-size": 1,
         "adapt.target-step-fraction": 0.4,
+        "recolour.num-turns": 2,
+        "recolour.num-rounds": 3,
+        "recolour.num-local-steps": 10,
+        "recolour.batch-size": 2,
         "diffuse.num-rounds": 1,
         "diffuse.num-local-steps": 5,
         "diffuse.batch-size": 2,
@@ -38,6 +42,8 @@ SOURCE_AND_TARGET = [SiteRole.SOURCE, SiteRole.TARGET]
         (Task.WARM_UP, 10 * 2),
         (Task.ADAPT_SOURCE, 10 * 2 * 1),  # every volume in two looks
         (Task.ADAPT_TARGET, 4 * 4),  # 0.4 of the steps, two scans in two looks
+        (Task.RECOLOUR, 10 * 2),
+        (Task.DESCRIBE, 0),
         (Task.DIFFUSE, 5 * 2),
         (Task.REFINE_SOURCE, 10 * 2),
         (Task.REFINE_TARGET, 6 * (2 + 4)),
@@ -50,16 +56,22 @@ def test_volumes_of_a_round(task: Task, volumes: int) -> None:
     assert volumes_of_round(CONFIG, task) == volumes
 
 
+def test_without_consistency_a_target_refines_on_its_batch_alone() -> None:
+    config = CONFIG.model_copy(update={"refine": CONFIG.refine.model_copy(update={"lambda_max": 0.0})})
+    assert volumes_of_round(config, Task.REFINE_TARGET) == 6 * 2
+    assert volumes_of_round(config, Task.ADAPT_LOCALLY) == (4 * 4 + 2 * 6) * 2
+
+
 def test_volumes_of_a_study_are_those_of_all_rounds_and_passes() -> None:
     asc = CONFIG.model_copy(update={"method": "asc"})
     assert volumes_of_study(asc, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16)
     one_pass = 1 * (10 + 10) + 2 * (20 + 36)
-    assert volumes_of_study(CONFIG, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16) + 2 * one_pass
+    assert volumes_of_study(CONFIG, SOURCE_AND_TARGET) == 3 * 20 + 4 * (20 + 16) + 2 * 3 * 20 + 2 * one_pass
     assert volumes_of_study(asc, [SiteRole.SOURCE]) == 3 * 20 + 4 * 20
 
 
-def test_the_supervised_reference_takes_the_steps_of_warm_up_and_refinement() -> None:
-    assert supervised_volumes(CONFIG) == (3 * 10 + 2 * 2 * 10) * 2
+def test_the_supervised_reference_takes_the_steps_of_warm_up_recolouring_and_refinement() -> None:
+    assert supervised_volumes(CONFIG) == (3 * 10 + 2 * 3 * 10 + 2 * 2 * 10) * 2
 
 
 def test_a_row_has_seen_what_came_before_its_evaluation() -> None:
