@@ -33,7 +33,7 @@ STUDY: Mapping[str, Scalar] = MappingProxyType(
         "refine.num-local-steps": 40,
         "refine.target-step-fraction": 0.3,
         "refine.batch-size": 3,
-        "refine.source-weight": 0.7,
+        "refine.source-weight": 0.85,
         "refine.class-contrast-share": 0.9,
         "refine.lambda-max": 0.0,
         "refine.synthetic-fraction": 0.33,

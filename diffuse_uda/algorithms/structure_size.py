@@ -7,13 +7,11 @@ changing their volume much; here one structure is blown up or shrunk on purpose,
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from monai.networks.blocks import DVF2DDF
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
@@ -62,13 +60,7 @@ def random_sizes(
         _one_sample(sample[0].cpu().numpy(), wanted.double().cpu().numpy(), generator)
         for sample, wanted in zip(label_map, ratios, strict=True)
     ]
-    velocity = torch.from_numpy(np.stack(velocities)).movedim(-1, 1)
-    with warnings.catch_warnings():
-        # MONAI tells on every construction that it was not built with its own CUDA kernels; torch's serve as well
-        warnings.filterwarnings("ignore", message=".*native grid_sample", category=UserWarning)
-        integrate = DVF2DDF(num_steps=_SQUARINGS)
-    displacement: Tensor = integrate(velocity)
-    return displacement.movedim(1, -1).to(label_map.device)
+    return _followed(torch.from_numpy(np.stack(velocities))).to(label_map.device)
 
 
 def displaced(
@@ -83,10 +75,38 @@ def displaced(
     Returns:
         A sampling grid that shows the displaced volume at the positions of `grid`.
     """
-    half = torch.tensor([(max(size, 2) - 1) / 2 for size in grid.shape[1:4]], device=grid.device)
-    field = (displacement.to(grid) / half).flip(-1).movedim(-1, 1)
-    moved = F.grid_sample(field, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return grid + moved.movedim(1, -1)
+    return grid + _sampled(_normalised(displacement.to(grid)), grid)
+
+
+def _followed(velocity: Float[Tensor, "batch i j k 3"]) -> Float[Tensor, "batch i j k 3"]:
+    """Displacement of whoever follows a velocity, both in voxels, for one unit of time: small steps, doubled."""
+    shape = velocity.shape[1:4]
+    one = torch.eye(3, 4).expand(len(velocity), 3, 4)
+    still: Tensor = F.affine_grid(one, [len(velocity), 1, *shape], align_corners=True)
+    moved = _normalised(velocity) / (1 << _SQUARINGS)
+    for _ in range(_SQUARINGS):
+        moved = moved + _sampled(moved, still + moved)
+    return moved.flip(-1) * _half_extent(velocity)
+
+
+def _half_extent(field: Float[Tensor, "batch i j k 3"]) -> Float[Tensor, " 3"]:
+    """Voxels from the middle of a volume to its last voxel, along i, j and k."""
+    return torch.tensor([(max(size, 2) - 1) / 2 for size in field.shape[1:4]], device=field.device)
+
+
+def _normalised(displacement: Float[Tensor, "batch i j k 3"]) -> Float[Tensor, "batch i j k 3"]:
+    """From voxels along i, j, k to what torch's `grid_sample` calls x, y, z: k, j, i in [-1, 1]."""
+    return (displacement / _half_extent(displacement)).flip(-1)
+
+
+def _sampled(
+    field: Float[Tensor, "batch i j k 3"], grid: Float[Tensor, "batch i j k 3"]
+) -> Float[Tensor, "batch i j k 3"]:
+    """Vectors of a field at the positions of a sampling grid."""
+    found: Tensor = F.grid_sample(
+        field.movedim(-1, 1), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return found.movedim(1, -1)
 
 
 def _one_sample(
