@@ -66,11 +66,16 @@ class Ending:
 
 
 @contextmanager
-def recorded_end(run_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[None]:
-    """Write down how the block ends, whatever ends it; the run's lock is held by the caller."""
+def recorded_end(run_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Ending | None]:
+    """Write down how the block ends, whatever ends it; the run's lock is held by the caller.
+
+    Yields:
+        How the run before in this folder stood, if there was one.
+    """
+    before = read_ending(run_dir)
     _write(run_dir, Ending(end=RunEnd.RUNNING, at=now().isoformat(timespec="seconds")))
     try:
-        yield
+        yield before
     except BaseException as error:
         _write(run_dir, Ending(end=end_of(error), reason=_said(error), at=now().isoformat(timespec="seconds")))
         raise

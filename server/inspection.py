@@ -27,6 +27,8 @@ from server.workflow import Step
 
 logger = logging.getLogger(__name__)
 
+TELLS_NOTHING = "too few cases: the site keeps what its classes look like to itself, and nobody learns its look from it"
+
 _ENDS = {
     Outcome.FAILED: SiteState.FAILED,
     Outcome.UNASSIGNED: SiteState.FAILED,
@@ -118,7 +120,9 @@ class Inspector:
             return Inspected(record=replace(record, warnings=tuple(warnings)))
         update = WeightUpdate(site_id=site_id, weights=reply.weights or {}, num_examples=reply.num_examples)
         change = self.gate.examine(self.step, update, self.sent, self.sent.forms())
-        if is_untrained(change):
+        if "withheld-rows" in scalars:
+            warnings.append(TELLS_NOTHING)
+        elif is_untrained(change):
             warnings.append(UNTRAINED)
         return Inspected(
             record=replace(record, warnings=tuple(warnings)),

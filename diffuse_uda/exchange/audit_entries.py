@@ -24,11 +24,14 @@ MESSAGE_REFUSED = "message-refused"
 Facts = dict[str, Any]
 
 
-def order_facts(*, run: str, site_id: str, message_type: str, payload: str, base: str, num_bytes: int) -> Facts:
+def order_facts(
+    *, run: str, fall_backs: int, site_id: str, message_type: str, payload: str, base: str, num_bytes: int
+) -> Facts:
     """An order (or the question for a card) on its way to a site, as both sides can say it.
 
     Args:
         run: Identifier of the run.
+        fall_backs: How often the run has gone back behind finished rounds, as the server says.
         site_id: Who it is for; empty where the server does not know yet who a node is.
         message_type: What the site shall do.
         payload: SHA-256 of the content.
@@ -37,6 +40,7 @@ def order_facts(*, run: str, site_id: str, message_type: str, payload: str, base
     """
     return {
         "run": run,
+        "fall_backs": fall_backs,
         "site": site_id,
         "message": message_type,
         "payload": payload,

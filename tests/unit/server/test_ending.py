@@ -93,6 +93,7 @@ def test_a_full_disk_does_not_hide_why_the_run_ended(
     assert "nobody came" in caplog.text
 
 
+@pytest.mark.fault("attendance")
 def test_an_end_is_shown_with_its_exit_code(tmp_path: Path) -> None:
     _ended_by(QuorumError("only 1 of 3 targets"), tmp_path)
     shown = CliRunner().invoke(app, ["status", str(tmp_path)])
@@ -102,6 +103,7 @@ def test_an_end_is_shown_with_its_exit_code(tmp_path: Path) -> None:
     assert (nothing.exit_code, nothing.stdout) == (2, f"{tmp_path / 'elsewhere'} holds no run\n")
 
 
+@pytest.mark.fault("attendance")
 def test_every_end_has_an_exit_code_of_its_own() -> None:
     assert EXIT_CODES.keys() == set(RunEnd)
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)

@@ -217,13 +217,19 @@ def _words(words: str, key: SiteKey = KEY, order: RecordDict = ORDER, said: str 
     return signed_words(words, statement, key)
 
 
+SEALED = f"{ADAPT} failed: OSError; the reason is in this site's log"
+
+
 def test_signed_words_are_repeated_and_others_are_not(post: Post) -> None:
-    assert post.fail(_words("adapt failed: OSError")).reason == "adapt failed: OSError"
+    assert post.fail(_words(SEALED)).reason == SEALED
     for reason, why in (
         ("the patient DOE_JANE", "unsigned"),
         (_words("DOE_JANE", OTHER_KEY), "unknown-key"),
         (_words("DOE_JANE", said="adapt failed"), "bad-signature"),
         (_words("DOE_JANE", order=NEXT_ORDER), "wrong-base"),
+        (_words("cannot read DOE_JANE"), "not-sealed"),
+        (_words(SEALED.replace("OSError", "DOE_JANE")), "not-sealed"),
+        (_words(SEALED.replace("adapt_target", "DOE_JANE")), "not-sealed"),
     ):
         answer = post.fail(reason)
         assert (answer.outcome, answer.reason) == (
@@ -236,8 +242,17 @@ def test_signed_words_are_repeated_and_others_are_not(post: Post) -> None:
 
 def test_a_site_that_cannot_even_read_its_key_may_say_so_before_it_is_known(tmp_path: Path) -> None:
     post = Post(tmp_path)
-    answer = Answer(node_id=NODE, outcome=Outcome.FAILED, seconds=0.0, reason="sealed words", is_from_site=True)
+    sealed = "query.introduce failed: ConfigError; the reason is in this site's log"
+    answer = Answer(node_id=NODE, outcome=Outcome.FAILED, seconds=0.0, reason=sealed, is_from_site=True)
     assert post.register.judged(post.send(INTRODUCE, empty_content()), answer) == answer
+    assert post.events() == [("question-sent", "")]
+    for outcome, said in (
+        (Outcome.FAILED, "it failed; its words are not repeated (not-sealed)"),
+        (Outcome.UNASSIGNED, "this node plays no site yet"),
+    ):
+        chatty = replace(answer, outcome=outcome, reason="/data/DOE_JANE")
+        assert post.register.judged(post.send(INTRODUCE, empty_content()), chatty).reason == said
+    assert check_log(tmp_path / AUDIT_LOG).findings == ()
 
 
 def test_what_no_site_has_said_is_passed_on(post: Post) -> None:
