@@ -42,13 +42,11 @@ TRUSTED = 0.5
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     """Target: label its training scans with the mean of the last global models, and keep how sure they were.
 
-    Right after recolouring, with the received model alone: a target rests in those rounds, and what it remembers is of
-    the adaptation before.
+    The last ones since scans were labelled before: those of an earlier part of the method are far worse.
     """
     config = work.config
     cases = training_examples(work)
-    after_recolouring = work.order.phase.startswith(PhaseName.RELABEL.value)
-    remembered = [] if after_recolouring else work.state.recent_globals()
+    remembered = work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)
         for kept in [*remembered, weights][-config.pseudo_label.num_ensembled_rounds :]
@@ -66,7 +64,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         num_iterations=config.pseudo_label.num_em_iterations,
         shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
     )
-    again = work.order.pass_index > 0 or after_recolouring
+    again = work.order.pass_index > 0 or work.order.phase.startswith(PhaseName.RELABEL.value)
     share = config.pseudo_label.later_mixture_share if again else config.pseudo_label.mixture_share
     for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):
         pseudo = pseudo_label(
@@ -79,6 +77,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
     passing(Landmark.PSEUDO_LABEL)
     work.state.save_examples("pseudo-labelled", labelled)
+    work.state.forget_globals()
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
 
 

@@ -98,24 +98,27 @@ def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
     assert {int(example.label_map.max()) for example in labelled if example.label_map is not None} == {int(share > 0.5)}
 
 
-@pytest.mark.parametrize(
-    ("phase", "num_models"), [("pseudo-label", 3), ("relabel", 1), ("relabel-2", 1), ("pseudo-label-2", 3)]
-)
-def test_after_recolouring_a_target_forgets_the_models_of_the_adaptation(
-    target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, num_models: int
-) -> None:
+def test_a_target_labels_with_what_it_was_sent_since_it_last_did(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     config, asked = tiny_config(), []
     state = SiteState(target.workspace / "state")
-    for _ in range(2):
-        state.remember_global(first_weights(config), keep=2)
 
     def probabilities(model: torch.nn.Module, *_: object) -> torch.Tensor:
         asked.append(model)
         return torch.full((7, 16, 16, 16), 1 / 7)
 
+    def models_asked(phase: str) -> float:
+        asked.clear()
+        run_task(target, config, order_for(Task.PSEUDO_LABEL, phase=phase), first_weights(config))
+        return len(asked) / 2  # scans
+
     monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
-    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase=phase), first_weights(config))
-    assert len(asked) == num_models * 2  # scans
+    for _ in range(2):
+        state.remember_global(first_weights(config), keep=2)
+    assert models_asked("pseudo-label") == 3
+    # it rested during recolouring; after a refinement it has seen one more
+    assert models_asked("relabel") == 1
+    state.remember_global(first_weights(config), keep=2)
+    assert models_asked("pseudo-label-2") == 2
 
 
 def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:

@@ -214,3 +214,17 @@ def test_the_source_scores_only_what_all_sites_share(per_target: bool) -> None: 
 def test_one_segmenter_for_all_targets_is_a_choice() -> None:
     config = StudyConfig.from_flat({"refine.per-target": False})
     assert build_method(config, num_targets=3) == build_method(config)
+
+
+def test_targets_rest_in_the_refinement_where_the_source_counts_for_everything() -> None:
+    def roles(name: PhaseName, **flat: Scalar) -> set[SiteRole]:
+        (phase,) = (phase for phase in built("diffuse-uda", **flat).phases if phase.name is name)
+        return set(phase.tasks)
+
+    alone: dict[str, Scalar] = {"refine.source-weight": 1.0}
+    both = {SiteRole.SOURCE, SiteRole.TARGET}
+    for name in (PhaseName.SYNTHESISE, PhaseName.REFINE):
+        assert roles(name) == both
+        assert roles(name, **alone) == {SiteRole.SOURCE}
+    # looks that the adaptation of a later pass would take are rendered in any case
+    assert roles(PhaseName.SYNTHESISE, **alone, **{"style.provider": "synthetic"}) == both
