@@ -131,6 +131,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("words", "gives_up"), [*((words, False) for words in CUT), *((words, True) for words in WRONG)]
 )
+@pytest.mark.fault("R-06")
 def test_a_node_does_not_take_a_cut_line_for_a_wrong_certificate(
     words: str, *, gives_up: bool, started: Started
 ) -> None:
