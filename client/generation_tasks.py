@@ -227,10 +227,9 @@ def _to_render(
         field = deformation_of(label_map, draw, ratios=ratios)
         images, label_map = deform_image(images, field), deform_label_map(label_map, field)
     body = images > 0
-    if known is not None:
-        there = seen_in_domain(body, label_map, known.of(domain), draw)
-        elsewhere = (domain != work.domain).view(-1, 1, 1, 1, 1).to(body.device)
-        body = torch.where(elsewhere, there, body)
+    # in its own look a site shows what its scans show
+    if known is not None and bool((domain != work.domain).all()):
+        body = seen_in_domain(body, label_map, known.of(domain), draw)
     return label_map, body, domain.to(work.device)
 
 
