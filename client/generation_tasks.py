@@ -264,6 +264,7 @@ def _to_render(
         field = deformation_of(label_map, draw, ratios=ratios)
         images, label_map = deform_image(images, field), deform_label_map(label_map, field)
     body = images > 0
+    # in its own look a site shows what its scans show
     if known is not None:
         there = seen_in_domain(body, label_map, known.of(domain), draw)
         elsewhere = (domain != work.domain) & known.is_told[domain]

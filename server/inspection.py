@@ -19,7 +19,7 @@ from diffuse_uda.methods.phase import Exchange
 from diffuse_uda.types import StateDict, WeightUpdate
 from server.averaging import SpooledUpdate
 from server.history import SiteRecord, SiteState
-from server.mail import Answer, Outcome
+from server.letters import Answer, Outcome
 from server.quarantine import put_aside
 from server.spool import SpooledWeights, spooled
 from server.update_gate import UNTRAINED, UpdateGate

@@ -20,6 +20,7 @@ from diffuse_uda.exchange.audit_entries import (
     MESSAGE_REFUSED,
     ORDER_SENT,
     QUESTION_SENT,
+    UPDATE_REFUSED,
     Facts,
     message_facts,
     order_facts,
@@ -41,8 +42,9 @@ from diffuse_uda.exchange.envelopes import (
 from diffuse_uda.exchange.flower import INTRODUCE, num_bytes
 from diffuse_uda.exchange.sealing import is_sealed
 from diffuse_uda.exchange.signing import MessageKind, Statement, Verdict, fingerprint, is_signed_by
+from server.history import Event, SiteReplied, SiteState
 from server.journal import PATIENCE_S
-from server.mail import Answer, Letter, Outcome
+from server.letters import Answer, Letter, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,21 @@ class Register:
         else:
             self._answered.add((wanted.site_id, wanted.phase, wanted.server_round))
         return answer
+
+    def hear(self, event: Event) -> None:
+        """Write down an update whose message was good and whose content was refused."""
+        if not isinstance(event, SiteReplied) or event.record.state is not SiteState.REJECTED:
+            return
+        if event.record.sha256:  # else the message itself was refused, and that is written already
+            facts = {
+                "run": self._envelope.run,
+                "site": event.site_id,
+                "phase": event.phase,
+                "round": event.server_round,
+                "payload": event.record.sha256,
+                "why": event.record.reason,
+            }
+            self._note(UPDATE_REFUSED, facts)
 
     def _judged_words(self, answer: Answer, expected: _Expected) -> Answer:
         words, signature = split_words(answer.reason)

@@ -103,7 +103,8 @@ def _run_study(
     start = start if resumption is None else resumption.start
     run = name_run() if found is None else found.run
     fall_backs = 0 if resumption is None else resumption.fall_backs
-    mail = Mail(grid, register=Register(options.run_dir, run=run, plan=plan_hash(config), fall_backs=fall_backs))
+    register = Register(options.run_dir, run=run, plan=plan_hash(config), fall_backs=fall_backs)
+    mail = Mail(grid, register=register)
     cards = meet_sites(mail, config, options, expected=() if found is None else found.description["sites"])
     sites = require_membership(list(cards.values()), config)
     if found is not None:
@@ -135,6 +136,7 @@ def _run_study(
 
     def tell(event: Event) -> None:
         record.hear(event)
+        register.hear(event)
         notify(event)
 
     federation = FederatedPhases(

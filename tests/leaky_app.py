@@ -23,7 +23,8 @@ from diffuse_uda.methods import build_method
 from diffuse_uda.models import initial_weights
 from server.ending import recorded_end
 from server.introductions import meet_sites
-from server.mail import Mail, Patience
+from server.letters import Patience
+from server.mail import Mail
 from server.register import Register
 from server.workflow import assignments, ordered_sites, steps, work_order
 from tests.planted_faults import FAULTS, happening

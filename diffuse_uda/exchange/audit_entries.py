@@ -21,6 +21,9 @@ MESSAGE_RECEIVED = "message-received"
 MESSAGE_REFUSED = "message-refused"
 """By the server: it came, but its signature or its place in the run was wrong."""
 
+UPDATE_REFUSED = "update-refused"
+"""By the server: the message was taken, its content was not; it counts for nothing and lies in quarantine."""
+
 Facts = dict[str, Any]
 
 

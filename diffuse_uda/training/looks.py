@@ -114,7 +114,7 @@ def seen_in_domain(
 
     Args:
         body: What the own scans show.
-        label_map: Exact labels.
+        label_map: Exact labels; pseudo-labels do where a target mines looks.
         known: What the classes look like elsewhere, one row a sample.
         generator: CPU generator.
     """

@@ -24,7 +24,7 @@ _ADAPTED = frozenset({PhaseName.ADAPT, PhaseName.ADAPT_LOCALLY})
 READ_BY: Mapping[str, frozenset[PhaseName]] = {
     "style": _ADAPTED,
     "adapt": _ADAPTED,
-    "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE},
+    "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.EVALUATE},
     "pseudo_label": _ADAPTED,
     "recolour": frozenset({PhaseName.RECOLOUR}),
     "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),

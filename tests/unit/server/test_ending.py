@@ -69,7 +69,7 @@ def test_a_killed_run_is_told_from_a_running_one_by_its_lock(tmp_path: Path) -> 
 
 
 def test_a_running_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "_is_held", lambda _folder: True)
+    monkeypatch.setattr(ending, "is_held_elsewhere", lambda _folder: True)
     (tmp_path / END_FILE).write_text('{"end": "running", "reason": "", "at": "noon"}')
     assert read_ending(tmp_path) == Ending(end=RunEnd.RUNNING, at="noon")
 

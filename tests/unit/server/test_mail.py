@@ -11,7 +11,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from diffuse_uda.exchange.flower import ErrorCode
-from server.mail import MOST_SENDINGS, Answer, Ignored, Letter, Mail, Outcome, Patience
+from server.letters import Answer, Ignored, Letter, Outcome, Patience
+from server.mail import MOST_SENDINGS, Mail
 from simulations.engines.local_grid import LocalGrid
 
 START = 100.0

@@ -85,14 +85,19 @@ def test_what_could_be_honest_is_bounded_by_its_share(
     assert run.dice >= honest[num_targets] - LARGEST_LOSS
 
 
-@pytest.mark.parametrize("num_targets", [2, 4])
-@pytest.mark.parametrize("rule", [AverageRule.MEAN, AverageRule.MEDIAN, AverageRule.TRIMMED_MEAN])
+@pytest.mark.parametrize(
+    ("num_targets", "rule"),
+    [  # a robust rule needs three targets
+        (2, AverageRule.MEAN),
+        (4, AverageRule.MEAN),
+        (4, AverageRule.MEDIAN),
+        (4, AverageRule.TRIMMED_MEAN),
+    ],
+)
 @pytest.mark.fault("updates")
 def test_training_on_flipped_labels_is_bounded_by_its_share(
     num_targets: int, rule: AverageRule, honest: Mapping[int, float], tmp_path: Path
 ) -> None:
-    if num_targets == 2 and rule is not AverageRule.MEAN:
-        pytest.skip("a robust rule needs three targets")
     run = VoxelFederation(tmp_path, num_targets=num_targets, flip_labels=True, rule=rule)
     run.run()
     assert run.dice >= honest[num_targets] - LARGEST_LOSS

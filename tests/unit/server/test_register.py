@@ -34,7 +34,8 @@ from diffuse_uda.exchange.flower import (
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.exchange.signing import MessageKind, SiteKey, Statement, make_key
 from diffuse_uda.methods.phase import Task
-from server.mail import Answer, Letter, Outcome
+from server.history import SiteRecord, SiteReplied, SiteState
+from server.letters import Answer, Letter, Outcome
 from server.register import AUDIT_LOG, KEYS_FILE, Register
 from tests.fake_federation import SOURCE, TARGET_A, order_for, tiny_weights
 
@@ -276,3 +277,19 @@ def test_pinned_keys_that_cannot_be_read_are_not_forgotten(tmp_path: Path, conte
     (tmp_path / KEYS_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match="the keys of the sites are pinned there"):
         Register(tmp_path, run="r1", plan="p")
+
+
+@pytest.mark.parametrize(
+    ("state", "sha256", "is_written"),
+    [
+        (SiteState.REJECTED, "ab", True),
+        (SiteState.REJECTED, "", False),  # the message itself was refused, and that is written already
+        (SiteState.USED, "ab", False),
+    ],
+)
+def test_a_refused_update_is_written_down(post: Post, state: SiteState, sha256: str, *, is_written: bool) -> None:
+    record = SiteRecord(state=state, seconds=1.0, reason="tensor 'w' is not finite", sha256=sha256)
+    before = len(post.events())
+    post.register.hear(SiteReplied(phase="adapt", server_round=1, site_id="target-a", record=record))
+    assert post.events()[before:] == ([("update-refused", "tensor 'w' is not finite")] if is_written else [])
+    assert check_log(post.folder / AUDIT_LOG).findings == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,4 +109,7 @@ def test_a_poisoned_round_is_in_the_history_and_its_update_in_quarantine(
     assert "a value of tensor 'weight' moved by 1e+30" in history
     kept = sorted((tmp_path / "run" / "quarantine" / "target-b").iterdir())
     assert [place.name for place in kept] == ["adapt-0001", "adapt-0002"]
+    audit = [json.loads(line) for line in (tmp_path / "run" / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    refused = [(entry["site"], entry["phase"], entry["round"]) for entry in audit if entry["event"] == "update-refused"]
+    assert refused == [("target-b", "adapt", 1), ("target-b", "adapt", 2)]
     assert _segmenter(tmp_path) == 1.0 + 2 * 5.5
