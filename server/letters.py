@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from flwr.app import RecordDict
+from diffuse_uda.exchange.envelopes import Content
 
 
 class Outcome(Enum):
@@ -72,7 +72,7 @@ class Answer:
     outcome: Outcome
     seconds: float
     """Since the waiting began."""
-    content: RecordDict | None = None
+    content: Content | None = None
     """Records of the reply, if it was answered."""
     reason: str = ""
     """Why there is no content; free of anything a site did not seal."""
@@ -85,10 +85,10 @@ class Answer:
 class Registrar(Protocol):
     """Whoever keeps the books about letters."""
 
-    def stamp(self, content: RecordDict) -> RecordDict:
+    def stamp(self, content: Content) -> Content:
         """Put a letter into an envelope."""
 
-    def sent(self, letter: Letter, message_type: str, content: RecordDict) -> None:
+    def sent(self, letter: Letter, message_type: str, content: Content) -> None:
         """Note a letter that has gone out."""
 
     def judged(self, letter: Letter, answer: Answer) -> Answer:
@@ -98,11 +98,11 @@ class Registrar(Protocol):
 class NoRegister:
     """No books: sites refuse such letters, but the post itself can be looked at without them."""
 
-    def stamp(self, content: RecordDict) -> RecordDict:
+    def stamp(self, content: Content) -> Content:
         """Leave a letter as it is."""
         return content
 
-    def sent(self, letter: Letter, message_type: str, content: RecordDict) -> None:
+    def sent(self, letter: Letter, message_type: str, content: Content) -> None:
         """Note nothing."""
 
     def judged(self, letter: Letter, answer: Answer) -> Answer:  # noqa: ARG002 - it is a `Registrar`
