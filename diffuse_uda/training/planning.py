@@ -98,7 +98,7 @@ def _candidates(config: StudyConfig, spacing: Sequence[float], whole: Triple, fa
                         "grid.spacing-mm": str(list(spacing)),
                         "grid.patch-size": str(list(patch)),
                         "segmenter.channels": _narrowed(config.segmenter.channels, width),
-                        "denoiser.channels": _narrowed(config.denoiser.channels, width),
+                        "denoiser.channels": _narrowed(config.denoiser.channels, width, config.denoiser.num_groups),
                     }
                 )
 
@@ -133,8 +133,9 @@ def _about_units(fingerprints: Mapping[str, Fingerprint]) -> Iterator[str]:
         yield f"{', '.join(hounsfield)}: Hounsfield units, the others not; right if CT and MR are meant to be adapted"
 
 
-def _narrowed(channels: Sequence[int], width: float) -> str:
-    return str([max(1, round(width * count)) for count in channels])
+def _narrowed(channels: Sequence[int], width: float, groups: int = 1) -> str:
+    """Fewer channels; still a multiple of the groups that a layer normalises together."""
+    return str([max(1, round(width * count / groups)) * groups for count in channels])
 
 
 def _shape(blocks: Sequence[int], factor: int) -> Triple:
