@@ -15,10 +15,14 @@ from client.site_state import SiteState
 from client.workplace import Workplace, open_workplace
 from diffuse_uda.algorithms.appearance import mean_style_block, style_block
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.fingerprint import take_fingerprint
 from diffuse_uda.data.formats.nnunet import evaluation_cases
 from diffuse_uda.data.intake import check_centre
+from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods.phase import Task
+from diffuse_uda.training.device import choose_device
+from diffuse_uda.training.memory import free_bytes
 from diffuse_uda.types import SiteRole, StateDict
 
 TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
@@ -46,7 +50,8 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
     under another order of labels would look like any others.
 
     Whatever an earlier run left in the site's workspace is forgotten: sites introduce themselves once, before round 1.
-    A style block is part of the answer only if study and site both allow it.
+    A style block or a fingerprint is part of the answer only if study and site both allow it, and a fingerprint only
+    over as many cases as statistics need.
 
     Raises:
         InputError: With everything that is wrong with the folder; the words stay in the site's log.
@@ -62,6 +67,10 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         cases = training_cases(site, config.grid, state)
         blocks = [style_block(case.image[None], segmentation_tasks.LARGEST_HALF_WIDTH) for case in cases]
         block = mean_style_block(torch.cat(blocks))
+    fingerprint = None
+    if config.exchange.allow_fingerprints and len(centre.train) >= config.exchange.min_cases_for_statistics:
+        scans = (load_volume(case.image) for case in centre.train)
+        fingerprint = take_fingerprint(scans, memory_bytes=free_bytes(choose_device(config.compute)))
     return SiteCard(
         site_id=site.site_id,
         role=site.role,
@@ -69,6 +78,7 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         label_names=names,
         num_test_cases=num_scored,
         style_block=block,
+        fingerprint=fingerprint,
     )
 
 

@@ -253,6 +253,8 @@ class ExchangeConfig(_Section):
 
     allow_style_blocks: bool = False
     """Whether a site may publish one mean amplitude block (needed by the style provider `mean-block`)."""
+    allow_fingerprints: bool = False
+    """Whether sites say what their scans are like in nine numbers (`data.fingerprint`), for a common plan."""
     max_message_bytes: PositiveInt = 2_000_000_000
     """Largest message of a site, and largest order it takes."""
     max_run_bytes: PositiveInt = 200_000_000_000
@@ -307,7 +309,7 @@ class StudyConfig(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "study"
     preset: Literal["small", "paper"] = "small"
-    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda"] = "diffuse-uda"
+    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "plan"] = "diffuse-uda"
     seed: NonNegativeInt = 0
     num_passes: Annotated[int, Field(ge=1, le=4)] = 1
     """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
@@ -331,6 +333,9 @@ class StudyConfig(_Section):
     def _options_agree(self) -> StudyConfig:
         if self.style.provider is StyleProvider.MEAN_BLOCK and not self.exchange.allow_style_blocks:
             msg = "style.provider = mean-block needs exchange.allow-style-blocks = true: a block is not a weight"
+            raise ValueError(msg)
+        if self.method == "plan" and not self.exchange.allow_fingerprints:
+            msg = "method = plan needs exchange.allow-fingerprints = true: a plan is made from what scans are like"
             raise ValueError(msg)
         if (self.diffusion.recipe == "ddpm") != (self.diffusion.prediction_type == "epsilon"):
             msg = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 REFUSAL_RULES = frozenset(
     """
-    foreign-scalar foreign-tensor label-names layer-form message-bytes missing-layer missing-tensor no-count
+    fingerprint foreign-scalar foreign-tensor label-names layer-form message-bytes missing-layer missing-tensor no-count
     no-envelope no-number not-finite order-bytes plan-not-approved replayed-round run-bytes run-name
     site-dtype site-id site-model site-scalar site-task small-group style-block style-block-size tensor-form
     too-many-digits too-many-scalars unknown-layer unknown-phase unknown-run weights-not-finite weights-too-large
