@@ -39,7 +39,7 @@ def list_files(root: Path, folder: str, site_id: str) -> FileListing:
     listing = FileListing(folder=folder)
     path = root / folder
     try:
-        _require_inside(path, root)
+        require_inside(path, root)
         entries = sorted(path.iterdir()) if path.exists() else []
     except OSError as error:
         rule = BrokenRuleError(
@@ -66,7 +66,7 @@ def list_files(root: Path, folder: str, site_id: str) -> FileListing:
                 continue
             _require_plain_name(stem)
             if entry.is_symlink():
-                _require_inside(entry, root)
+                require_inside(entry, root)
             if stem in seen:
                 _refuse_second_file(entry.name, seen[stem])
         except BrokenRuleError as rule:
@@ -81,7 +81,12 @@ def _without_ending(name: str) -> str | None:
     return next((name[: -len(ending)] for ending in FILE_ENDINGS if name.endswith(ending)), None)
 
 
-def _require_inside(path: Path, root: Path) -> None:
+def require_inside(path: Path, root: Path) -> None:
+    """Refuse a path that leads out of a folder, or in circles.
+
+    Raises:
+        BrokenRuleError: If it does.
+    """
     try:
         target = path.resolve()
     except (OSError, RuntimeError) as error:
