@@ -99,7 +99,7 @@ def _entry(key: str, part: Part, raw: Any, fold: int | None) -> _Entry:  # noqa:
 
 def _only(value: Any) -> Any:  # noqa: ANN401 - raw JSON
     if isinstance(value, list) and len(value) > 1:
-        raise several_channels(f"a case with the channels {value}")
+        raise several_channels(found=f"a case with the channels {value}")
     return value[0] if isinstance(value, list) and value else value
 
 
