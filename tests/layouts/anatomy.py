@@ -45,9 +45,7 @@ def an_anatomy(seed: int = 0, *, shape: Triple = SHAPE, affine_mm: npt.NDArray[n
     label_map = np.zeros(shape, dtype=np.uint8)
     for number, box in BOXES.items():
         label_map[box] = number
-    return Anatomy(
-        image=Volume(voxels=voxels, affine_mm=affine), label_map=Volume(voxels=label_map, affine_mm=affine)
-    )
+    return Anatomy(image=Volume(voxels=voxels, affine_mm=affine), label_map=Volume(voxels=label_map, affine_mm=affine))
 
 
 def renumbered(volume: Volume, numbers: dict[int, int]) -> Volume:

@@ -78,7 +78,12 @@ def _slice(tags: SeriesTags, instance: str) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = instance
     data = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, instance
-    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = tags.patient, tags.patient, "19700101", "O"
+    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = (
+        tags.patient,
+        tags.patient,
+        "19700101",
+        "O",
+    )
     data.InstitutionName, data.ImageComments, data.AccessionNumber = PATIENT, PATIENT, PATIENT[:16]
     data.StudyInstanceUID, data.SeriesInstanceUID, data.StudyID = tags.study, tags.series, "1"
     data.StudyDate, data.StudyTime, data.ReferringPhysicianName = "20200102", "120000", PATIENT

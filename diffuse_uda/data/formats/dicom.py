@@ -45,7 +45,8 @@ class DicomChoice:
     annotations: Annotations | None = None
     """Where labels come from; None for whichever kind there is."""
     structures: tuple[str, ...] = ()
-    """Names of the segments or regions to read, in the order of the classes; empty for all, by name."""
+    """Names of the segments or regions to read, in the order of the classes. They are said, never taken over: such a
+    name is free text, and class names are seen by every centre."""
 
 
 def list_dicom(
@@ -147,7 +148,7 @@ def _annotation_of(
         for one in annotations
         if files[0].series in one.series
         and (choice.annotations is None or one.is_segmentation == (choice.annotations == "seg"))
-        and (not choice.structures or set(choice.structures) & set(one.structures))
+        and (not choice.structures or not set(choice.structures).isdisjoint(one.structures))
     ]
     if len(fitting) > 1:
         rule = BrokenRuleError(
@@ -164,8 +165,15 @@ def _numbers(
     annotations: Sequence[AnnotationFile], choice: DicomChoice, problems: Problems, root: Path
 ) -> dict[str, int]:
     there = {name for one in annotations for name in one.structures}
-    names = choice.structures or tuple(sorted(there))
-    if missing := [name for name in names if name not in there and annotations]:
+    if annotations and not choice.structures:
+        rule = BrokenRuleError(
+            "dicom-structure",
+            found=f"the structures {sorted(there)}, and nobody says which are meant",
+            wanted="--structure NAME, once for every class",
+            fix="name them, if their names may be seen by other centres; or --annotations none",
+        )
+        problems.add(rule, place=root)
+    if missing := [name for name in choice.structures if name not in there and annotations]:
         rule = BrokenRuleError(
             "dicom-structure",
             found=f"no structure named {missing}",
@@ -173,7 +181,7 @@ def _numbers(
             fix="write --structure as the segmentation names it",
         )
         problems.add(rule, place=root)
-    return {name: number for number, name in enumerate(names, start=1)}
+    return {name: number for number, name in enumerate(choice.structures, start=1)}
 
 
 def _label_source(

@@ -13,6 +13,7 @@ inside SimpleITK. What neither can decode (High-Throughput JPEG 2000, MPEG) is r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,24 @@ def open_dicom(path: Path, *, with_pixels: bool) -> Dataset:
             found=f"{path.name}: {type(error).__name__}",
             wanted="a whole DICOM file",
             fix="export it again; compare sizes or checksums after copying",
+        ) from error
+
+
+@contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises over missing or odd attributes into the one error that readers raise.
+
+    Raises:
+        BrokenRuleError: Instead.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise BrokenRuleError(
+            "dicom-annotation",
+            found=f"{path.name}: {type(error).__name__}: {error}",
+            wanted="an object with every attribute that its kind must have",
+            fix="export it again from the tool that drew it",
         ) from error
 
 

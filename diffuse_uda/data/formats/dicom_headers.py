@@ -135,7 +135,8 @@ def _reason_to_leave_out(header: Dataset) -> str | None:
 
 def _image(path: Path, instance: str, header: Dataset) -> ImageFile:
     study = str(header.get("StudyInstanceUID", ""))
-    patient = "/".join(filter(None, (str(header.get("PatientID", "")), str(header.get("PatientName", "")))))
+    # The id alone where there is one: a name is spelt in many ways, and one person must not become two.
+    patient = str(header.get("PatientID", "")) or str(header.get("PatientName", ""))
     return ImageFile(
         path=path,
         instance=instance,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
-from diffuse_uda.data.formats.dicom_frames import frames_of, open_dicom
+from diffuse_uda.data.formats.dicom_frames import frames_of, open_dicom, well_formed
 from diffuse_uda.data.formats.dicom_geometry import LPS_TO_RAS, PLANE_TOLERANCE_VOXELS, Plane
 from diffuse_uda.data.volumes import Volume
 
@@ -39,7 +39,10 @@ class DicomSegmentation:
             BrokenRuleError: If it is fractional, of another frame of reference, on another grid, or if two of the
                 segments that are read overlap.
         """
-        data = open_dicom(self.path, with_pixels=True)
+        with well_formed(self.path):
+            return self._rebuilt(open_dicom(self.path, with_pixels=True), image)
+
+    def _rebuilt(self, data: Dataset, image: Volume) -> Volume:
         _require_kind(data)
         require_same_frame_of_reference(str(data.get("FrameOfReferenceUID", "")), self.frame_of_reference)
         number_of = {

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from skimage.draw import polygon2mask
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
-from diffuse_uda.data.formats.dicom_frames import open_dicom
+from diffuse_uda.data.formats.dicom_frames import open_dicom, well_formed
 from diffuse_uda.data.formats.dicom_geometry import LPS_TO_RAS, PLANE_TOLERANCE_VOXELS
 from diffuse_uda.data.formats.dicom_seg import require_same_frame_of_reference
 from diffuse_uda.data.volumes import Volume
@@ -44,7 +44,10 @@ class StructureSet:
             BrokenRuleError: If a contour is open, crosses itself, lies between two slices or outside the scan, if two
                 regions overlap, or if the scan has another frame of reference.
         """
-        data = open_dicom(self.path, with_pixels=False)
+        with well_formed(self.path):
+            return self._drawn(open_dicom(self.path, with_pixels=False), image)
+
+    def _drawn(self, data: Dataset, image: Volume) -> Volume:
         names = {int(roi.ROINumber): roi for roi in data.get("StructureSetROISequence") or []}
         label_map = np.zeros(image.shape, dtype=np.uint16)
         for region in data.get("ROIContourSequence") or []:

@@ -33,11 +33,7 @@ def _rule(files: list[Path]) -> str:
     return refused.value.rule
 
 
-ORDERS = [
-    "".join(codes)
-    for axes in itertools.permutations(("LR", "PA", "IS"))
-    for codes in itertools.product(*axes)
-]
+ORDERS = ["".join(codes) for axes in itertools.permutations(("LR", "PA", "IS")) for codes in itertools.product(*axes)]
 
 
 @pytest.mark.parametrize("codes", ORDERS)

@@ -18,6 +18,7 @@ from tests.layouts.anatomy import BOXES, an_anatomy, assert_same_in_patient_spac
 from tests.layouts.dicom_segmentation import write_segmentation
 from tests.layouts.dicom_series import SeriesTags, box_contours, write_series, write_structure_set
 from tests.layouts.generic import STRUCTURES
+from tests.planted import PATIENT
 
 NUMBERS = {name: number for number, name in STRUCTURES.items()}
 FRAME = SeriesTags().frame_of_reference
@@ -28,7 +29,9 @@ def _series(root: Path) -> tuple[list[Path], Volume]:
     return files, DicomSeries(files=tuple(files)).load()
 
 
-def _segmentation(root: Path, kind: str = "BINARY", change: Callable[[Dataset], object] | None = None) -> tuple[Path, Volume]:
+def _segmentation(
+    root: Path, kind: str = "BINARY", change: Callable[[Dataset], object] | None = None
+) -> tuple[Path, Volume]:
     files, image = _series(root)
     path = write_segmentation(root / "seg", files, an_anatomy().label_map, STRUCTURES, kind=kind)
     if change is not None:
@@ -111,7 +114,9 @@ def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:
     assert _refused(lambda: _seg(path).load(image)) == "dicom-overlapping-segments"
 
 
-def _structures(root: Path, contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR") -> tuple[StructureSet, Volume]:
+def _structures(
+    root: Path, contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR"
+) -> tuple[StructureSet, Volume]:
     _, image = _series(root)
     path = write_structure_set(root / "rt", an_anatomy().image, contours, kind=kind)
     return StructureSet(path=path, frame_of_reference=FRAME, numbers=NUMBERS), image
@@ -175,18 +180,45 @@ def test_regions_that_overlap_or_lie_in_another_frame_are_refused(tmp_path: Path
 
 
 def test_two_annotations_of_a_series_are_never_chosen_from(tmp_path: Path) -> None:
-    files, image = _series(tmp_path)
+    files, _ = _series(tmp_path)
     write_segmentation(tmp_path / "seg", files, an_anatomy().label_map, STRUCTURES)
     write_structure_set(tmp_path / "rt", an_anatomy().image, {"ventricle": box_contours(BOXES[1])})
 
     with pytest.raises(InputError, match="dicom-several-annotations"):
         list_dicom(tmp_path, DicomChoice())
-    for choice in (DicomChoice(annotations="seg"), DicomChoice(structures=("tumour",))):
+    names = ("ventricle", "tumour")
+    for choice in (DicomChoice(annotations="seg", structures=names), DicomChoice(structures=("tumour",))):
         source = list_dicom(tmp_path, choice).cases[0].label_map
         assert isinstance(source, DicomSegmentation)
-    listing = list_dicom(tmp_path, DicomChoice(annotations="rtstruct"))
+    listing = list_dicom(tmp_path, DicomChoice(annotations="rtstruct", structures=("ventricle",)))
     assert isinstance(listing.cases[0].label_map, StructureSet)
     assert listing.label_names == {1: "ventricle"}
     assert list_dicom(tmp_path, DicomChoice(annotations="none")).cases[0].label_map is None
     with pytest.raises(InputError, match=r"no structure named \['heart'\]"):
         list_dicom(tmp_path, DicomChoice(annotations="seg", structures=("ventricle", "heart")))
+
+
+def test_names_of_structures_are_said_and_never_taken_over(tmp_path: Path) -> None:
+    files, _ = _series(tmp_path)
+    write_segmentation(tmp_path / "seg", files, an_anatomy().label_map, {1: PATIENT, 2: "tumour"})
+
+    with pytest.raises(InputError, match="nobody says which are meant"):
+        list_dicom(tmp_path, DicomChoice())
+    assert list_dicom(tmp_path, DicomChoice(structures=("tumour",))).label_names == {1: "tumour"}
+
+
+def _nothing(data: Dataset) -> None:
+    for name in ("PerFrameFunctionalGroupsSequence", "ROIContourSequence"):
+        data.pop(name, None)
+
+
+def test_an_annotation_that_lacks_what_it_must_have_is_refused(tmp_path: Path) -> None:
+    path, image = _segmentation(tmp_path, change=_nothing)
+    assert _refused(lambda: _seg(path).load(image)) == "dicom-no-geometry"
+
+    def no_segment(data: Dataset) -> None:
+        for groups in data.PerFrameFunctionalGroupsSequence:
+            groups.pop("SegmentIdentificationSequence")
+
+    path, image = _segmentation(tmp_path / "b", change=no_segment)
+    assert _refused(lambda: _seg(path).load(image)) == "dicom-annotation"

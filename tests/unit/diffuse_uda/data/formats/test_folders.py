@@ -14,7 +14,9 @@ def _touch(root: Path, *names: str) -> Path:
 
 
 def test_a_pattern_finds_cases_and_people(tmp_path: Path) -> None:
-    root = _touch(tmp_path, "doe/2020/t1_a.nii.gz", "doe/2021/t1_b.nii.gz", "roe/2020/t1_c.nii.gz", "roe/2020/t2.nii.gz")
+    root = _touch(
+        tmp_path, "doe/2020/t1_a.nii.gz", "doe/2021/t1_b.nii.gz", "roe/2020/t1_c.nii.gz", "roe/2020/t2.nii.gz"
+    )
     cases = list_folders(root, "{patient}/{case}/t1_*.nii.gz").cases
 
     assert [(case.case_id, case.patient) for case in cases] == [

@@ -32,7 +32,9 @@ def test_the_decathlons_lists_are_parts(tmp_path: Path) -> None:
 
 
 def test_monais_folds_and_validation_are_development(tmp_path: Path) -> None:
-    entries = [{"image": [f"{name}.nii.gz"], "label": f"l/{name}.nii.gz", "fold": fold} for name, fold in (("a", 0), ("b", 1))]
+    entries = [
+        {"image": [f"{name}.nii.gz"], "label": f"l/{name}.nii.gz", "fold": fold} for name, fold in (("a", 0), ("b", 1))
+    ]
     path = _list(tmp_path, training=entries, validation=[{"image": "c.nii"}], testing=[{"image": "d.nii"}])
 
     assert [case.part for case in list_msd(path).cases] == ["train", "train", "development", "test"]

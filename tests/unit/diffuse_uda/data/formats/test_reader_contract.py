@@ -35,9 +35,7 @@ def _dicom_with(kind: str) -> Callable[[Path], Listing]:
     return listed
 
 
-def _written(
-    write: Callable[..., Path], read: Callable[[Path], Listing]
-) -> Callable[[Path], Listing]:
+def _written(write: Callable[..., Path], read: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
     return lambda root: read(write(root, {f"case{number}": an_anatomy(number) for number in range(2)}))
 
 

@@ -1,11 +1,13 @@
 """The papers' data sets, in small trees of exactly their layouts: prepared, let through the gate, and looked at."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.io import imread, imsave
 
 from diffuse_uda.data.formats.nnunet import evaluation_cases, read_centre, read_oracle_label_maps
 from diffuse_uda.data.intake import check_centre
@@ -57,9 +59,7 @@ PLANS: dict[str, Callable[[Path], PreparationPlan]] = {
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_a_published_data_set_becomes_centres_that_the_gate_has_nothing_to_say_about(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_published_data_set_becomes_centres_that_the_gate_has_nothing_to_say_about(name: str, tmp_path: Path) -> None:
     plan = PLANS[name](tmp_path / "in")
     prepared = write_centres(plan, tmp_path / "out", [tmp_path / "in"])
 
@@ -86,8 +86,6 @@ def test_a_published_data_set_becomes_centres_that_the_gate_has_nothing_to_say_a
 
 
 def _assert_clean(file: Path) -> None:
-    import gzip
-
     assert holds_a_name(gzip.decompress(file.read_bytes())) == []
 
 
@@ -183,8 +181,6 @@ def test_chaos_ct_masks_are_the_liver(tmp_path: Path) -> None:
 
 
 def test_a_grey_of_no_organ_and_a_missing_mask_are_refused(tmp_path: Path) -> None:
-    from skimage.io import imread, imsave
-
     root = write_chaos(tmp_path / "in")
     masks = sorted((root / "Train_Sets" / "MR" / "2" / "T2SPIR" / "Ground").iterdir())
     pixels = imread(masks[0])

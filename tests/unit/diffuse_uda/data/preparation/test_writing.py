@@ -49,7 +49,9 @@ def test_a_target_keeps_its_training_labels_out_of_reach(tmp_path: Path) -> None
 
     (folder,) = prepared.centres
     assert folder == tmp_path / "out" / "target_leeds"
-    counts = {name: len(list((folder / name).iterdir())) for name in ("imagesTr", "oracle/labelsTr", "imagesTs", "labelsTs")}
+    counts = {
+        name: len(list((folder / name).iterdir())) for name in ("imagesTr", "oracle/labelsTr", "imagesTs", "labelsTs")
+    }
     assert counts == {"imagesTr": 3, "oracle/labelsTr": 3, "imagesTs": 3, "labelsTs": 3}
     assert not (folder / "labelsTr").exists()
     said = json.loads((folder / "dataset.json").read_text())
@@ -105,7 +107,11 @@ def test_processes_change_no_byte(tmp_path: Path) -> None:
     alone = write_centres(plan, tmp_path / "alone", [tmp_path / "in"])
     seen: list[tuple[int, int]] = []
     write_centres(
-        plan, tmp_path / "two", [tmp_path / "in"], num_workers=2, progress=lambda done, total: seen.append((done, total))
+        plan,
+        tmp_path / "two",
+        [tmp_path / "in"],
+        num_workers=2,
+        progress=lambda done, total: seen.append((done, total)),
     )
 
     assert alone.left_out == ()
@@ -118,6 +124,9 @@ def test_whatever_interrupts_leaves_nothing_that_looks_like_a_centre(
     error: type[BaseException], tmp_path: Path
 ) -> None:
     def interrupt(done: int, total: int) -> None:
+        # Even a kill at this point leaves only a hidden folder without a description.
+        assert not (tmp_path / "out").exists()
+        assert list(tmp_path.rglob("dataset.json")) == []
         if done == 4:
             raise error
 
@@ -186,7 +195,8 @@ def test_a_number_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     odd = anatomy.label_map.voxels.copy()
     odd[0, 0, 0] = 7
     write_folders(
-        tmp_path / "in", {"a": Anatomy(image=anatomy.image, label_map=Volume(voxels=odd, affine_mm=anatomy.image.affine_mm))}
+        tmp_path / "in",
+        {"a": Anatomy(image=anatomy.image, label_map=Volume(voxels=odd, affine_mm=anatomy.image.affine_mm))},
     )
     listing = list_folders(tmp_path / "in", "{case}/t1.nii.gz", "{case}/seg.nii.gz")
     wish = CentreWish(role=SiteRole.SOURCE, name="x", labels={"ventricle": (1, 2)}, channel_name="T1w")
