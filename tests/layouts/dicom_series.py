@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
 from diffuse_uda.data.volumes import Volume
 from tests.planted import PATIENT
@@ -75,7 +82,7 @@ def _slice(tags: SeriesTags, instance: str) -> FileDataset:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = CTImageStorage if tags.modality == "CT" else MRImageStorage
-    meta.MediaStorageSOPInstanceUID = instance
+    meta.MediaStorageSOPInstanceUID = UID(instance)
     data = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, instance
     data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = (
@@ -115,7 +122,7 @@ def write_structure_set(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = _slice(tags, generate_uid(entropy_srcs=[str(path)]))
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
     data.Modality, data.SeriesInstanceUID = "RTSTRUCT", tags.series + ".77"
     for name in ("Rows", "Columns", "PixelData", "SamplesPerPixel", "PhotometricInterpretation", "FrameOfReferenceUID"):
         data.pop(name, None)

@@ -11,7 +11,14 @@ import pytest
 import SimpleITK
 from pydicom import Dataset, FileDataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.dicom import DicomChoice, list_dicom
@@ -48,7 +55,8 @@ def test_a_series_in_any_orientation_keeps_its_voxels_in_the_patient(codes: str,
 
 def test_simpleitk_puts_the_same_voxels_at_the_same_place(tmp_path: Path) -> None:
     write_series(tmp_path, an_anatomy(2).image, SeriesTags(intercept=-1024), names=lambda k: f"{k:03d}.dcm")
-    reader = SimpleITK.ImageSeriesReader()
+    itk: Any = SimpleITK
+    reader = itk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
     theirs = reader.Execute()
     affine_mm = np.eye(4)
@@ -57,7 +65,7 @@ def test_simpleitk_puts_the_same_voxels_at_the_same_place(tmp_path: Path) -> Non
     ours = _load(sorted(tmp_path.iterdir()))
 
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ affine_mm, ours.affine_mm, atol=1e-4)
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(theirs).T, ours.voxels)
+    np.testing.assert_array_equal(itk.GetArrayFromImage(theirs).T, ours.voxels)
 
 
 def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
@@ -159,7 +167,7 @@ def _multi_frame(path: Path, image: Volume, *, tags: SeriesTags) -> Path:
     """An enhanced object with the planes in reverse, made from single slices."""
     slices = [dcmread(file) for file in write_series(path.parent / "single", image, tags)][::-1]
     data = slices[0]
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     data.NumberOfFrames = len(slices)
     data.PixelData = b"".join(one.PixelData for one in slices)
     shared, orientation, measures, transform = Dataset(), Dataset(), Dataset(), Dataset()
@@ -206,7 +214,7 @@ def test_files_are_told_by_content_and_the_rest_is_left_out_and_counted(tmp_path
         data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
     def screen_shot(data: FileDataset, k: int) -> None:
-        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
 
     def report(data: FileDataset, k: int) -> None:
         for name in ("Rows", "Columns", "PixelData"):

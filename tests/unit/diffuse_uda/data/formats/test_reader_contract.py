@@ -76,6 +76,10 @@ def test_every_reader_refuses_a_folder_that_is_not_there(name: str, tmp_path: Pa
         "msd": list_msd,
         "nnunet": list_nnunet,
     }
-    read = readers.get(name, lambda root: list_dicom(root, DicomChoice()))
+
+    def read_dicom(root: Path) -> Listing:
+        return list_dicom(root, DicomChoice())
+
+    read = readers.get(name, read_dicom)
     with pytest.raises(InputError):
         read(tmp_path / "nowhere")

@@ -97,7 +97,7 @@ def test_mmwhs_has_the_split_of_the_papers(source: str, target: str, tmp_path: P
     assert (at_source.name, at_target.name) == (f"source_{source}", f"target_{target}")
     for centre, modality, sizes in ((at_source, source, (16, 0, 4)), (at_target, target, (13, 3, 4))):
         parts = [case.part for case in centre.cases]
-        assert tuple(parts.count(part) for part in ("train", "development", "test")) == sizes  # type: ignore[arg-type]
+        assert tuple(parts.count(part) for part in ("train", "development", "test")) == sizes
         tested = {case.case_id for case in centre.cases if case.part == "test"}
         assert tested == {f"{modality}_{number}" for number in TEST[modality]}
     assert at_source.classes.names == ("myocardium_lv", "left_atrium", "left_ventricle", "ascending_aorta")
