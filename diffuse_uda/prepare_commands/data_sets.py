@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from diffuse_uda.prepare_commands.options import In, Out, Workers, numbers, prepare, write
+from diffuse_uda.prepare_commands.options import In, Out, SkipBroken, Workers, numbers, prepare, write
 from diffuse_uda.types import SiteRole
 
 
@@ -23,6 +23,7 @@ def feta(
         list[str] | None, typer.Option(metavar="TISSUE=N[,N]", help="Numbers in the atlas, where they differ.")
     ] = None,
     workers: Workers = 1,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """FeTA 2021 or 2022: atlas to FeTA, or without one, one reconstruction to the others."""
     from diffuse_uda.data.preparation.feta import Atlas, plan_feta  # noqa: PLC0415
@@ -32,7 +33,7 @@ def feta(
         source = Atlas(
             root=atlas, image_pattern=atlas_image, label_pattern=atlas_label_map, labels=numbers(atlas_label)
         )
-    write(plan_feta(root, atlas=source), out, [root, *([atlas] if atlas else [])], workers)
+    write(plan_feta(root, atlas=source), out, [root, *([atlas] if atlas else [])], workers, skip_broken=skip_broken)
 
 
 @prepare.command()
@@ -42,11 +43,12 @@ def mmwhs(
     *,
     source: Annotated[Literal["ct", "mr"], typer.Option(help="Modality of the source.")] = "ct",
     workers: Workers = 1,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """MM-WHS 2017: cardiac CT to MR, or back."""
     from diffuse_uda.data.preparation.mmwhs import plan_mmwhs  # noqa: PLC0415
 
-    write(plan_mmwhs(root, source=source), out, [root], workers)
+    write(plan_mmwhs(root, source=source), out, [root], workers, skip_broken=skip_broken)
 
 
 @prepare.command()
@@ -56,11 +58,12 @@ def brats(
     *,
     source: Annotated[Literal["flair", "t2"], typer.Option(help="Sequence of the source.")] = "flair",
     workers: Workers = 1,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """BraTS 2020: the whole tumour, FLAIR to T2, or back."""
     from diffuse_uda.data.preparation.brats import plan_brats  # noqa: PLC0415
 
-    write(plan_brats(root, source=source), out, [root], workers)
+    write(plan_brats(root, source=source), out, [root], workers, skip_broken=skip_broken)
 
 
 @prepare.command()
@@ -78,12 +81,13 @@ def chaos(
         Path | None, typer.Option("--btcv", help="Folder of BTCV: its CT is the source; with --source, the target.")
     ] = None,
     workers: Workers = 1,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """CHAOS 2019: abdominal organs on MR; with --btcv, the papers' CT to MR."""
     from diffuse_uda.data.preparation.chaos import plan_chaos  # noqa: PLC0415
 
     plan = plan_chaos(root, source=source, target=target, btcv=btcv_folder)
-    write(plan, out, [root, *([btcv_folder] if btcv_folder else [])], workers)
+    write(plan, out, [root, *([btcv_folder] if btcv_folder else [])], workers, skip_broken=skip_broken)
 
 
 @prepare.command()
@@ -94,8 +98,9 @@ def btcv(
     role: Annotated[SiteRole, typer.Option(help="Source for CT to MR, target for the reverse.")] = SiteRole.SOURCE,
     all_organs: Annotated[bool, typer.Option(help="All 13 organs, not only the four of CHAOS.")] = False,
     workers: Workers = 1,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """BTCV: abdominal CT, one centre."""
     from diffuse_uda.data.preparation.btcv import plan_btcv  # noqa: PLC0415
 
-    write(plan_btcv(root, role=role, all_organs=all_organs), out, [root], workers)
+    write(plan_btcv(root, role=role, all_organs=all_organs), out, [root], workers, skip_broken=skip_broken)

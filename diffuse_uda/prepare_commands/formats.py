@@ -36,7 +36,9 @@ def bids(
     *,
     suffix: Annotated[str, typer.Option(help="Of the scans, such as T1w.")] = "T1w",
     entity: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the scans, such as ses=1.")] = None,
-    derivative: Annotated[str | None, typer.Option(help="Folder in derivatives/ with the segmentations.")] = None,
+    derivative: Annotated[
+        str | None, typer.Option(help="Folder in derivatives/ with the segmentations; a dot: beside the scans.")
+    ] = None,
     label_entity: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the segmentations.")] = None,
     label: Labels = None,
     channel: Channel = "",

@@ -80,7 +80,7 @@ def write(plan: PreparationPlan, out: Path, inputs: Sequence[Path], workers: int
         msg = f"--workers {workers}: wanted 0 (one a core) or more"
         raise ConfigError(msg)
     for note in plan.notes:
-        typer.echo(f"left out: {note}")
+        typer.echo(f"note: {note}")
     typer.echo(f"split: {plan.split}")
     prepared = write_centres(
         plan,

@@ -32,6 +32,8 @@ from diffuse_uda.data.volumes import FILE_ENDINGS
 
 LAYOUT = "bids"
 LABEL_SUFFIX = "dseg"
+BESIDE = "."
+"""In place of a derivative: the segmentations beside the scans."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class BidsChoice:
     entities: Mapping[str, str] = field(default_factory=dict)
     """Entity to value of the scan's name, such as `{"acq": "3D"}`; others may have any value."""
     derivative: str | None = None
-    """Name of the folder in `derivatives` whose segmentations are meant; None if there is only one such folder."""
+    """Folder in `derivatives` whose segmentations are meant, or `BESIDE`; None if there is only one such folder."""
     label_entities: Mapping[str, str] = field(default_factory=dict)
     """The same for the segmentations, such as `{"desc": "manual"}`."""
 
@@ -152,6 +154,8 @@ def _one_a_case(names: Iterable[BidsName], problems: Problems, option: str) -> d
 
 def _pipeline(root: Path, derived: Mapping[str, list[BidsName]], choice: BidsChoice, problems: Problems) -> str | None:
     """The derivative with the segmentations; None where they lie beside the scans, or nowhere."""
+    if choice.derivative == BESIDE:
+        return None
     having = sorted(name for name, files in derived.items() if _fitting(files, LABEL_SUFFIX, choice.label_entities))
     if choice.derivative is None and len(having) <= 1:
         return next(iter(having), None)
@@ -161,7 +165,7 @@ def _pipeline(root: Path, derived: Mapping[str, list[BidsName]], choice: BidsCho
         "bids-ambiguous" if choice.derivative is None else "bids-derivative",
         found=f"segmentations in the derivatives {having}",
         wanted="one derivative" if choice.derivative is None else f"segmentations in derivatives/{choice.derivative}",
-        fix="say which one is meant: --derivative NAME",
+        fix="say which one is meant: --derivative NAME (a dot for those beside the scans)",
     )
     problems.add(rule, place=root / "derivatives")
     return having[0] if having else None

@@ -106,6 +106,10 @@ def list_dicom(
     notes = [f"{count} x {reason}" for reason, count in sorted(found.left_out.items())]
     if num_other:
         notes.append(f"{len(num_other)} other series")
+    for study, one in annotated.items():
+        if one is not None and (lacking := sorted(set(choice.structures) - set(one.structures))):
+            # What is not drawn trains as background, be it absent or forgotten; the reader cannot tell.
+            notes.append(f"{chosen[study][0].path.parent}: nothing is drawn for {', '.join(lacking)}")
     modalities = {files[0].modality for files in chosen.values()}
     return finished_listing(
         LAYOUT,

@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.preparation.plan import PlannedCase
+from diffuse_uda.data.scan_checks import classes_of
 from diffuse_uda.data.volumes import Volume, require_same_grid, save_volume
 from diffuse_uda.errors import Finding, GeometryError
 
-LABEL_ROUNDING = 0.01
-"""Label maps that were saved as scaled floats come back this close to a whole number."""
 _KEPT_TYPES = tuple(np.dtype(name) for name in ("u1", "i2", "u2", "i4", "f4"))
 
 
@@ -65,7 +64,7 @@ def classes_on(image: Volume, label_map: Volume, class_of: Mapping[int, int]) ->
         Classes from 0 on, uint8, with the scan's affine to the last bit.
 
     Raises:
-        BrokenRuleError: If it lies elsewhere, or has a number that is not in `class_of`.
+        BrokenRuleError: If it lies elsewhere, or has a number that is not in `class_of`, or is no label map at all.
     """
     try:
         require_same_grid(image, label_map)
@@ -76,7 +75,7 @@ def classes_on(image: Volume, label_map: Volume, class_of: Mapping[int, int]) ->
             wanted="the same voxels in the same place",
             fix="resample the label map onto the scan's grid, in the tool that drew it",
         ) from error
-    numbers = _whole(label_map.voxels)
+    numbers = classes_of(label_map.voxels)
     present, where = np.unique(numbers, return_inverse=True)
     unknown = [int(number) for number in present if int(number) not in class_of]
     if unknown:
@@ -88,21 +87,6 @@ def classes_on(image: Volume, label_map: Volume, class_of: Mapping[int, int]) ->
         )
     table = np.array([class_of[int(number)] for number in present], dtype=np.uint8)
     return Volume(voxels=table[where.reshape(numbers.shape)], affine_mm=image.affine_mm)
-
-
-def _whole(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if voxels.dtype.kind in "iub":
-        return voxels
-    rounded: npt.NDArray[Any] = np.rint(voxels)
-    # `not <=` also holds for NaN.
-    if not float(np.abs(voxels - rounded).max()) <= LABEL_ROUNDING:
-        raise BrokenRuleError(
-            "non-integer-labels",
-            found="voxels that are no whole numbers",
-            wanted=f"integers, at most {LABEL_ROUNDING:g} off",
-            fix="save the label map with an integer type, and resample it without interpolating labels",
-        )
-    return rounded.astype(np.int64)
 
 
 def _stored_type(voxels: npt.NDArray[Any]) -> np.dtype[Any]:

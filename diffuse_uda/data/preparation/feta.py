@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffuse_uda.data.formats.bids import BidsChoice, list_bids, parse_name
+from diffuse_uda.data.formats.bids import BESIDE, BidsChoice, list_bids, parse_name
 from diffuse_uda.data.formats.contract import ListedCase, Part
 from diffuse_uda.data.formats.folders import list_folders
 from diffuse_uda.data.preparation.centre import classes_by
@@ -63,7 +63,7 @@ def plan_feta(root: Path, *, atlas: Atlas | None = None) -> PreparationPlan:
         ConfigError: If the atlas does not name all seven tissues.
         InputError: If a scan is ambiguous or has no label map, or there is nothing to adapt to.
     """
-    listing = list_bids(root, BidsChoice(suffix="T2w"))
+    listing = list_bids(root, BidsChoice(suffix="T2w", derivative=BESIDE))
     groups: defaultdict[str, list[ListedCase]] = defaultdict(list)
     for case in listing.cases:
         name = parse_name(case.place)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from diffuse_uda.data.formats.bids import BidsChoice, list_bids, parse_name
+from diffuse_uda.data.formats.bids import BESIDE, BidsChoice, list_bids, parse_name
 from diffuse_uda.data.formats.contract import NiftiFile
 from diffuse_uda.errors import InputError
 
@@ -67,6 +67,8 @@ def test_segmentations_come_from_the_derivative_that_is_named(tmp_path: Path) ->
     for choice in (BidsChoice(), BidsChoice(derivative="fast")):
         with pytest.raises(InputError, match="bids-ambiguous"):
             list_bids(root, choice)
+    (root / "sub-01" / "anat" / "sub-01_dseg.nii.gz").touch()
+    assert _label(root, BidsChoice(derivative=BESIDE)) == "sub-01/anat/sub-01_dseg.nii.gz"
     with pytest.raises(InputError, match="bids-derivative"):
         list_bids(root, BidsChoice(derivative="nobody"))
 

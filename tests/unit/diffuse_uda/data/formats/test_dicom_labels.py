@@ -194,6 +194,10 @@ def test_two_annotations_of_a_series_are_never_chosen_from(tmp_path: Path) -> No
     assert isinstance(listing.cases[0].label_map, StructureSet)
     assert listing.label_names == {1: "ventricle"}
     assert list_dicom(tmp_path, DicomChoice(annotations="none")).cases[0].label_map is None
+    assert listing.notes == ()
+    both = DicomChoice(annotations="rtstruct", structures=("ventricle", "tumour"))
+    with pytest.raises(InputError, match=r"no structure named \['tumour'\]"):
+        list_dicom(tmp_path, both)
     with pytest.raises(InputError, match=r"no structure named \['heart'\]"):
         list_dicom(tmp_path, DicomChoice(annotations="seg", structures=("ventricle", "heart")))
 
@@ -205,6 +209,18 @@ def test_names_of_structures_are_said_and_never_taken_over(tmp_path: Path) -> No
     with pytest.raises(InputError, match="nobody says which are meant"):
         list_dicom(tmp_path, DicomChoice())
     assert list_dicom(tmp_path, DicomChoice(structures=("tumour",))).label_names == {1: "tumour"}
+
+
+def test_a_case_that_lacks_a_structure_is_named(tmp_path: Path) -> None:
+    for number, regions in enumerate((("ventricle", "tumour"), ("ventricle",))):
+        tags = SeriesTags(study=f"1.2.{number}", series=f"1.2.{number}.1")
+        image = an_anatomy(number).image
+        write_series(tmp_path / str(number), image, tags)
+        contours = {name: box_contours(BOXES[NUMBERS[name]]) for name in regions}
+        write_structure_set(tmp_path / str(number) / "rt", image, contours, tags)
+    listing = list_dicom(tmp_path, DicomChoice(structures=("ventricle", "tumour")))
+
+    assert listing.notes == (f"{tmp_path / '1'}: nothing is drawn for tumour",)
 
 
 def _nothing(data: Dataset) -> None:

@@ -3,12 +3,15 @@
 import gzip
 import json
 import stat
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from diffuse_uda.data.formats.contract import ListedCase, Listing
 from diffuse_uda.data.formats.folders import list_folders
 from diffuse_uda.data.intake import check_centre
 from diffuse_uda.data.preparation.centre import CentreWish, plan_centre
@@ -100,6 +103,35 @@ def test_voxels_and_affine_are_those_of_the_scan(tmp_path: Path) -> None:
         np.testing.assert_allclose(image.affine_mm, anatomy.image.affine_mm, atol=1e-5)
         label_map = load_volume(folder / labels / f"{case.case_id}.nii.gz")
         np.testing.assert_array_equal(label_map.voxels, anatomy.label_map.voxels)
+
+
+_ALIVE: list[weakref.ref[np.ndarray]] = []
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A source that says how many scans are in memory while it is read."""
+
+    seed: int
+    counts: list[int]
+
+    def load(self) -> Volume:
+        image = an_anatomy(self.seed).image
+        _ALIVE.append(weakref.ref(image.voxels))
+        self.counts.append(sum(one() is not None for one in _ALIVE))
+        return image
+
+
+def test_one_case_at_a_time_is_in_memory(tmp_path: Path) -> None:
+    counts: list[int] = []
+    cases = tuple(
+        ListedCase(case_id=f"c{seed}", patient=f"c{seed}", place=tmp_path, image=_Watched(seed, counts))
+        for seed in range(5)
+    )
+    wish = CentreWish(role=SiteRole.TARGET, name="x", labels=LABELS, channel_name="T1w")
+    write_centres(plan_centre("folders", Listing(cases=cases), wish), tmp_path / "out", [tmp_path / "in"])
+
+    assert counts == [1, 1, 1, 1, 1]
 
 
 def test_processes_change_no_byte(tmp_path: Path) -> None:
