@@ -18,12 +18,10 @@ from diffuse_uda.types import SiteRole
 from tests.layouts.anatomy import an_anatomy
 from tests.layouts.brats import write_brats
 from tests.layouts.btcv import write_btcv
-from tests.layouts.chaos import write_chaos
 from tests.layouts.dicom_segmentation import write_segmentation
 from tests.layouts.dicom_series import SeriesTags, write_series
 from tests.layouts.feta import write_atlas, write_feta
 from tests.layouts.generic import STRUCTURES, write_bids, write_folders, write_msd, write_nnunet
-from tests.layouts.mmwhs import write_mmwhs
 from tests.planted import PATIENT, holds_a_name
 
 
@@ -87,21 +85,18 @@ def test_published_data_sets_have_a_command_each(tmp_path: Path) -> None:
         ["external_cerebrospinal_fluid", "grey_matter", "white_matter", "ventricles", "cerebellum",
          "deep_grey_matter", "brainstem"], start=1)]  # fmt: skip
     _run("feta", tmp_path / "feta", tmp_path / "a", "--atlas", tmp_path / "atlas", *shifted)
-    _run("mmwhs", write_mmwhs(tmp_path / "mmwhs"), tmp_path / "d", "--source", "mr")
     _run("brats", write_brats(tmp_path / "brats"), tmp_path / "e", "--source", "t2")
     _run("btcv", write_btcv(tmp_path / "btcv"), tmp_path / "b", "--role", "target", "--all-organs")
-    _run("chaos", write_chaos(tmp_path / "chaos"), tmp_path / "c", "--btcv", tmp_path / "btcv")
+    for words in (["mmwhs", "--source", "mr"], ["chaos", "--target", "t1dual", "--btcv", str(tmp_path / "btcv")]):
+        with pytest.raises(InputError, match="not-as-published"):
+            _run(words[0], tmp_path / "atlas", tmp_path / "c", *words[1:])
 
-    assert sorted(folder.name for letter in "abcde" for folder in (tmp_path / letter).iterdir()) == [
+    assert sorted(folder.name for letter in "abe" for folder in (tmp_path / letter).iterdir()) == [
         "source_atlas",
-        "source_ct",
-        "source_mr",
         "source_t2",
-        "target_ct",
         "target_ct",
         "target_feta",
         "target_flair",
-        "target_t2spir",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,38 +31,53 @@ from tests.layouts.feta import write_atlas, write_feta
 from tests.layouts.mmwhs import write_mmwhs
 from tests.planted import holds_a_name
 
+Tree = Callable[[Callable[[Path], Path]], Path]
+"""Folder that a builder has written, once for all tests of this file."""
 
-def _feta_with_atlas(root: Path) -> PreparationPlan:
-    labels = {tissue: (10 + number,) for number, tissue in enumerate(TISSUES, start=1)}
-    atlas = Atlas(
-        root=write_atlas(root / "atlas"),
-        image_pattern="{case}_T2w.nii.gz",
-        label_pattern="{case}_dseg.nii.gz",
-        labels=labels,
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    written: dict[str, Path] = {}
+
+    def of(write: Callable[[Path], Path]) -> Path:
+        if write.__name__ not in written:
+            written[write.__name__] = write(tmp_path_factory.mktemp(write.__name__))
+        return written[write.__name__]
+
+    return of
+
+
+def _atlas(tree: Tree, labels: dict[str, tuple[int, ...]]) -> Atlas:
+    return Atlas(
+        root=tree(write_atlas), image_pattern="{case}_T2w.nii.gz", label_pattern="{case}_dseg.nii.gz", labels=labels
     )
-    return plan_feta(write_feta(root / "feta"), atlas=atlas)
 
 
-PLANS: dict[str, Callable[[Path], PreparationPlan]] = {
-    "mmwhs": lambda root: plan_mmwhs(write_mmwhs(root)),
-    "brats": lambda root: plan_brats(write_brats(root)),
-    "feta": lambda root: plan_feta(write_feta(root)),
+def _feta_with_atlas(tree: Tree) -> PreparationPlan:
+    labels = {tissue: (10 + number,) for number, tissue in enumerate(TISSUES, start=1)}
+    return plan_feta(tree(write_feta), atlas=_atlas(tree, labels))
+
+
+PLANS: dict[str, Callable[[Tree], PreparationPlan]] = {
+    "mmwhs": lambda tree: plan_mmwhs(tree(write_mmwhs)),
+    "brats": lambda tree: plan_brats(tree(write_brats)),
+    "feta": lambda tree: plan_feta(tree(write_feta)),
     "feta with an atlas": _feta_with_atlas,
-    "btcv": lambda root: plan_btcv(write_btcv(root)),
-    "btcv, all organs": lambda root: plan_btcv(write_btcv(root), all_organs=True),
-    "chaos and btcv": lambda root: plan_chaos(write_chaos(root / "chaos"), btcv=write_btcv(root / "btcv")),
-    "chaos to btcv": lambda root: plan_chaos(
-        write_chaos(root / "chaos"), source="t2spir", btcv=write_btcv(root / "btcv")
-    ),
-    "chaos, two sequences": lambda root: plan_chaos(write_chaos(root), source="t1dual"),
-    "chaos, liver": lambda root: plan_chaos(write_chaos(root), source="ct"),
+    "btcv": lambda tree: plan_btcv(tree(write_btcv)),
+    "btcv, all organs": lambda tree: plan_btcv(tree(write_btcv), all_organs=True),
+    "chaos and btcv": lambda tree: plan_chaos(tree(write_chaos), btcv=tree(write_btcv)),
+    "chaos to btcv": lambda tree: plan_chaos(tree(write_chaos), source="t2spir", btcv=tree(write_btcv)),
+    "chaos, two sequences": lambda tree: plan_chaos(tree(write_chaos), source="t1dual"),
+    "chaos, liver": lambda tree: plan_chaos(tree(write_chaos), source="ct"),
 }
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_a_published_data_set_becomes_centres_that_the_gate_has_nothing_to_say_about(name: str, tmp_path: Path) -> None:
-    plan = PLANS[name](tmp_path / "in")
-    prepared = write_centres(plan, tmp_path / "out", [tmp_path / "in"])
+def test_a_published_data_set_becomes_centres_that_the_gate_has_nothing_to_say_about(
+    name: str, tmp_path: Path, tree: Tree
+) -> None:
+    plan = PLANS[name](tree)
+    prepared = write_centres(plan, tmp_path / "out", [])
 
     people: list[str] = []
     label_names: dict[int, str] | None = None
@@ -90,8 +106,8 @@ def _assert_clean(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [("ct", "mr"), ("mr", "ct")])
-def test_mmwhs_has_the_split_of_the_papers(source: str, target: str, tmp_path: Path) -> None:
-    plan = plan_mmwhs(write_mmwhs(tmp_path), source=source)  # type: ignore[arg-type]
+def test_mmwhs_has_the_split_of_the_papers(source: str, target: str, tree: Tree) -> None:
+    plan = plan_mmwhs(tree(write_mmwhs), source=source)  # type: ignore[arg-type]
 
     at_source, at_target = plan.centres
     assert (at_source.name, at_target.name) == (f"source_{source}", f"target_{target}")
@@ -103,28 +119,30 @@ def test_mmwhs_has_the_split_of_the_papers(source: str, target: str, tmp_path: P
     assert at_source.classes.names == ("myocardium_lv", "left_atrium", "left_ventricle", "ascending_aorta")
 
 
-def test_mmwhs_numbers_become_consecutive_and_the_misprint_is_an_atrium(tmp_path: Path) -> None:
-    plan = plan_mmwhs(write_mmwhs(tmp_path / "in"), source="mr")
+def test_mmwhs_numbers_become_consecutive_and_the_misprint_is_an_atrium(tmp_path: Path, tree: Tree) -> None:
+    plan = plan_mmwhs(tree(write_mmwhs), source="mr")
     case = next(case for case in plan.centres[0].cases if case.case_id == "mr_1010")
     assert case.part == "train"
-    out = write_centres(plan, tmp_path / "out", [tmp_path / "in"]).centres[0]
+    out = write_centres(plan, tmp_path / "out", []).centres[0]
 
     # Written as 0, 500, 600, 421, 550, 205, 820, 850 over and over.
     found = load_volume(out / "labelsTr" / "mr_1010.nii.gz").voxels
     assert found.ravel()[:9].tolist() == [0, 3, 0, 2, 0, 1, 4, 0, 0]
 
 
-def test_mmwhs_with_a_scan_missing_is_not_the_data_set(tmp_path: Path) -> None:
-    root = write_mmwhs(tmp_path)
+def test_mmwhs_with_a_scan_missing_is_not_the_data_set(tmp_path: Path, tree: Tree) -> None:
+    root = shutil.copytree(tree(write_mmwhs), tmp_path / "in")
     (root / "ct_train" / "ct_train_1007_label.nii.gz").unlink()
 
     with pytest.raises(InputError, match="ct_1007_label"):
         plan_mmwhs(root)
 
 
-def test_brats_divides_people_between_the_sequences_and_finds_the_misnamed_segmentation(tmp_path: Path) -> None:
-    plan = plan_brats(write_brats(tmp_path / "in"))
-    out = write_centres(plan, tmp_path / "out", [tmp_path / "in"])
+def test_brats_divides_people_between_the_sequences_and_finds_the_misnamed_segmentation(
+    tmp_path: Path, tree: Tree
+) -> None:
+    plan = plan_brats(tree(write_brats))
+    out = write_centres(plan, tmp_path / "out", [])
 
     source, target = plan.centres
     assert len(source.cases) == len(target.cases) == 5
@@ -136,8 +154,8 @@ def test_brats_divides_people_between_the_sequences_and_finds_the_misnamed_segme
     assert load_volume(label_map).voxels.ravel()[:5].tolist() == [0, 1, 1, 1, 0]  # from 0, 1, 2, 4, 0
 
 
-def test_feta_with_an_atlas_tests_on_half_of_each_reconstruction(tmp_path: Path) -> None:
-    source, target = _feta_with_atlas(tmp_path).centres
+def test_feta_with_an_atlas_tests_on_half_of_each_reconstruction(tree: Tree) -> None:
+    source, target = _feta_with_atlas(tree).centres
 
     assert [case.part for case in source.cases] == ["train"] * 3
     tested = [case.listed.place.name for case in target.cases if case.part == "test"]
@@ -145,20 +163,14 @@ def test_feta_with_an_atlas_tests_on_half_of_each_reconstruction(tmp_path: Path)
     assert len(target.cases) == 8
 
 
-def test_an_atlas_that_lacks_a_tissue_is_refused(tmp_path: Path) -> None:
-    atlas = Atlas(
-        root=write_atlas(tmp_path / "atlas"),
-        image_pattern="{case}_T2w.nii.gz",
-        label_pattern="{case}_dseg.nii.gz",
-        labels={"grey_matter": (12,)},
-    )
+def test_an_atlas_that_lacks_a_tissue_is_refused(tree: Tree) -> None:
     with pytest.raises(ConfigError, match="brainstem"):
-        plan_feta(write_feta(tmp_path / "feta"), atlas=atlas)
+        plan_feta(tree(write_feta), atlas=_atlas(tree, {"grey_matter": (12,)}))
 
 
-def test_chaos_masks_lie_on_the_slices_that_they_were_drawn_on(tmp_path: Path) -> None:
-    plan = plan_chaos(write_chaos(tmp_path / "in"))
-    (folder,) = write_centres(plan, tmp_path / "out", [tmp_path / "in"]).centres
+def test_chaos_masks_lie_on_the_slices_that_they_were_drawn_on(tmp_path: Path, tree: Tree) -> None:
+    plan = plan_chaos(tree(write_chaos))
+    (folder,) = write_centres(plan, tmp_path / "out", []).centres
 
     centre = read_centre(folder)
     assert folder.name == "target_t2spir"
@@ -171,17 +183,17 @@ def test_chaos_masks_lie_on_the_slices_that_they_were_drawn_on(tmp_path: Path) -
         assert_same_in_patient_space(load_volume(oracle[case.case_id]), wanted)
 
 
-def test_chaos_ct_masks_are_the_liver(tmp_path: Path) -> None:
-    plan = plan_chaos(write_chaos(tmp_path / "in"), source="ct")
-    source, _ = write_centres(plan, tmp_path / "out", [tmp_path / "in"]).centres
+def test_chaos_ct_masks_are_the_liver(tmp_path: Path, tree: Tree) -> None:
+    plan = plan_chaos(tree(write_chaos), source="ct")
+    source, _ = write_centres(plan, tmp_path / "out", []).centres
 
     label_map = next((source / "labelsTr").iterdir())
     assert_same_in_patient_space(load_volume(label_map), striped(chaos.SIZE, [1], oblique_affine_mm()))
     assert json.loads((source / "dataset.json").read_text())["labels"] == {"background": 0, "liver": 1}
 
 
-def test_a_grey_of_no_organ_and_a_missing_mask_are_refused(tmp_path: Path) -> None:
-    root = write_chaos(tmp_path / "in")
+def test_a_grey_of_no_organ_and_a_missing_mask_are_refused(tmp_path: Path, tree: Tree) -> None:
+    root = shutil.copytree(tree(write_chaos), tmp_path / "in")
     masks = sorted((root / "Train_Sets" / "MR" / "2" / "T2SPIR" / "Ground").iterdir())
     pixels = imread(masks[0])
     imsave(masks[0], np.where(pixels == 126, 90, pixels), check_contrast=False)
@@ -194,9 +206,9 @@ def test_a_grey_of_no_organ_and_a_missing_mask_are_refused(tmp_path: Path) -> No
         plan_chaos(root)
 
 
-def test_btcv_and_chaos_share_four_organs_in_one_order(tmp_path: Path) -> None:
-    plan = plan_btcv(write_btcv(tmp_path / "in"))
-    (folder,) = write_centres(plan, tmp_path / "out", [tmp_path / "in"]).centres
+def test_btcv_and_chaos_share_four_organs_in_one_order(tmp_path: Path, tree: Tree) -> None:
+    plan = plan_btcv(tree(write_btcv))
+    (folder,) = write_centres(plan, tmp_path / "out", []).centres
 
     assert plan.centres[0].classes.names == SHARED_ORGANS
     # Written as 0 to 13: spleen 1, kidneys 2 and 3, liver 6.
