@@ -3,7 +3,7 @@
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return of
 
 
-def _atlas(tree: Tree, labels: dict[str, tuple[int, ...]]) -> Atlas:
+def _atlas(tree: Tree, labels: Mapping[str, tuple[int, ...]]) -> Atlas:
     return Atlas(
         root=tree(write_atlas), image_pattern="{case}_T2w.nii.gz", label_pattern="{case}_dseg.nii.gz", labels=labels
     )
