@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
-from diffuse_uda.data.formats.folder_listing import require_inside
 from diffuse_uda.errors import InputError
 
 
@@ -34,6 +33,30 @@ def files_below(root: Path) -> Iterator[Path]:
                 except BrokenRuleError as rule:
                     raise InputError([rule.at(centre=root.name, file=str(path))]) from rule
             yield path
+
+
+def require_inside(path: Path, root: Path) -> None:
+    """Refuse a file that is, by a link, somewhere else.
+
+    Raises:
+        BrokenRuleError: If it does not lie below `root`.
+    """
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise BrokenRuleError(
+            "link-leads-nowhere",
+            found=f"a link that ends in a loop ({error})",
+            wanted="a file",
+            fix="replace the link by the file itself",
+        ) from error
+    if not target.is_relative_to(root.resolve()):
+        raise BrokenRuleError(
+            "link-leaves-folder",
+            found=f"a link to {target}",
+            wanted="files inside the data set's folder",
+            fix="copy the file into the folder",
+        )
 
 
 def _refuse(error: OSError) -> None:

@@ -39,7 +39,7 @@ def list_files(root: Path, folder: str, site_id: str) -> FileListing:
     listing = FileListing(folder=folder)
     path = root / folder
     try:
-        require_inside(path, root)
+        _require_inside(path, root)
         entries = sorted(path.iterdir()) if path.exists() else []
     except OSError as error:
         rule = BrokenRuleError(
@@ -66,7 +66,7 @@ def list_files(root: Path, folder: str, site_id: str) -> FileListing:
                 continue
             _require_plain_name(stem)
             if entry.is_symlink():
-                require_inside(entry, root)
+                _require_inside(entry, root)
             if stem in seen:
                 _refuse_second_file(entry.name, seen[stem])
         except BrokenRuleError as rule:
@@ -81,12 +81,7 @@ def _without_ending(name: str) -> str | None:
     return next((name[: -len(ending)] for ending in FILE_ENDINGS if name.endswith(ending)), None)
 
 
-def require_inside(path: Path, root: Path) -> None:
-    """Refuse a path that leads out of a folder, or in circles.
-
-    Raises:
-        BrokenRuleError: If it does.
-    """
+def _require_inside(path: Path, root: Path) -> None:
     try:
         target = path.resolve()
     except (OSError, RuntimeError) as error:

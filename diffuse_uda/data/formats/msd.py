@@ -17,7 +17,7 @@ from typing import Any
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.contract import ListedCase, Listing, NiftiFile, Part, Problems, finished_listing
 from diffuse_uda.data.formats.dataset_json import several_channels
-from diffuse_uda.data.formats.folder_listing import require_inside
+from diffuse_uda.data.formats.files_below import require_inside
 from diffuse_uda.data.volumes import FILE_ENDINGS
 
 LAYOUT = "msd"
