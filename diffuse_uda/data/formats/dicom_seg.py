@@ -133,7 +133,7 @@ def slice_of(plane: Plane, image: Volume) -> int:
     off = float(np.abs(index - np.column_stack([corners, np.full(3, k)])).max())
     if (plane.num_columns, plane.num_rows) != (i, j) or off > PLANE_TOLERANCE_VOXELS or not 0 <= k < depth:
         raise BrokenRuleError(
-            "grids-differ",
+            "dicom-other-grid",
             found=f"a plane of {plane.num_columns} x {plane.num_rows} pixels, {off:.3g} voxels off slice {k}",
             wanted=f"a slice of the scan, {i} x {j}, at most {PLANE_TOLERANCE_VOXELS:g} voxels off",
             fix="resample the segmentation onto the scan's grid, in the tool that drew it",

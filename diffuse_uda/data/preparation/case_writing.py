@@ -70,7 +70,7 @@ def classes_on(image: Volume, label_map: Volume, class_of: Mapping[int, int]) ->
         require_same_grid(image, label_map)
     except GeometryError as error:
         raise BrokenRuleError(
-            "grids-differ",
+            "shape-differs" if image.shape != label_map.shape else "place-differs",
             found=str(error),
             wanted="the same voxels in the same place",
             fix="resample the label map onto the scan's grid, in the tool that drew it",

@@ -101,9 +101,9 @@ def test_a_segmentation_between_the_slices_or_on_other_pixels_is_refused(tmp_pat
     aside[:3, 3] += aside[:3, 0]
     for affine_mm in (up, aside):
         moved = Volume(voxels=image.voxels, affine_mm=affine_mm)
-        assert _refused(lambda moved=moved: _seg(path).load(moved)) == "grids-differ"  # type: ignore[misc]
+        assert _refused(lambda moved=moved: _seg(path).load(moved)) == "dicom-other-grid"  # type: ignore[misc]
     smaller = Volume(voxels=image.voxels[:-1], affine_mm=image.affine_mm)
-    assert _refused(lambda: _seg(path).load(smaller)) == "grids-differ"
+    assert _refused(lambda: _seg(path).load(smaller)) == "dicom-other-grid"
 
 
 def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:

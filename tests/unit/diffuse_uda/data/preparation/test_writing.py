@@ -210,7 +210,7 @@ def test_every_broken_case_is_named_and_nothing_is_written(tmp_path: Path) -> No
 
     with pytest.raises(InputError) as refused:
         write_centres(plan, tmp_path / "out", [tmp_path / "in"])
-    assert sorted(finding.rule for finding in refused.value.findings) == ["empty-file", "grids-differ"]
+    assert sorted(finding.rule for finding in refused.value.findings) == ["empty-file", "place-differs"]
     assert not (tmp_path / "out").exists()
 
     prepared = write_centres(plan, tmp_path / "out", [tmp_path / "in"], skip_broken=True)
