@@ -57,9 +57,17 @@ def renumbered(volume: Volume, numbers: dict[int, int]) -> Volume:
 
 
 def striped(shape: Triple, numbers: list[int], affine_mm: npt.NDArray[np.float64]) -> Volume:
-    """A label map in which every number has voxels, whatever the size."""
-    flat = np.resize(np.array([0, *numbers], dtype=np.int16), int(np.prod(shape)))
-    return Volume(voxels=flat.reshape(shape), affine_mm=affine_mm)
+    """A label map in which the background and every number have a layer, in this order along the first axis."""
+    size, values = int(np.prod(shape)), np.array([0, *numbers], dtype=np.int16)
+    return Volume(voxels=values[np.arange(size) * len(values) // size].reshape(shape), affine_mm=affine_mm)
+
+
+def scan_of(label_map: Volume, seed: int, *, is_ct: bool = False) -> Volume:
+    """A scan that shows a label map: higher numbers are brighter, with noise that no two seeds share; in CT, in air."""
+    ranks = np.unique(label_map.voxels, return_inverse=True)[1].reshape(label_map.shape)
+    noise = np.random.default_rng(seed).integers(0, 60, label_map.shape)
+    voxels = np.where((ranks == 0) & is_ct, -1000, 100 * ranks) + noise
+    return Volume(voxels=voxels.astype(np.int16), affine_mm=label_map.affine_mm)
 
 
 def in_axis_order(volume: Volume, codes: str) -> Volume:

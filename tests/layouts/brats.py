@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.layouts.anatomy import an_anatomy, oblique_affine_mm, save_planted, striped
+from tests.layouts.anatomy import oblique_affine_mm, save_planted, scan_of, striped
 
 SIZE = (4, 5, 4)
 NUM_CASES = 10
@@ -13,10 +13,10 @@ def write_brats(root: Path) -> Path:
     for number in range(1, NUM_CASES + 1):
         name = f"BraTS20_Training_{number:03d}"
         folder = root / "MICCAI_BraTS2020_TrainingData" / name
+        label_map = striped(SIZE, [1, 2, 4], oblique_affine_mm())
         for index, sequence in enumerate(("flair", "t1", "t1ce", "t2")):
-            anatomy = an_anatomy(number * 10 + index, shape=SIZE)
-            save_planted(folder / f"{name}_{sequence}.nii", anatomy.image)
+            save_planted(folder / f"{name}_{sequence}.nii", scan_of(label_map, number * 10 + index))
         stem = "W39_1998.09.19_Segm" if number == NUM_CASES else f"{name}_seg"
-        save_planted(folder / f"{stem}.nii", striped(SIZE, [1, 2, 4], oblique_affine_mm()))
+        save_planted(folder / f"{stem}.nii", label_map)
     (root / "MICCAI_BraTS2020_TrainingData" / "name_mapping.csv").write_text("Grade,BraTS_2020_subject_ID\n")
     return root

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 from skimage.io import imsave
 
-from tests.layouts.anatomy import an_anatomy, oblique_affine_mm, striped
+from tests.layouts.anatomy import oblique_affine_mm, scan_of, striped
 from tests.layouts.dicom_series import SeriesTags, write_series
 
 SIZE = (5, 6, 4)
 MR_NUMBERS = (1, 2, 3, 5, 8, 10, 13, 15)
 CT_NUMBERS = (1, 2, 5, 6, 8)
-GREYS = [63, 126, 189, 252]
+GREYS = [252, 189, 126, 63]
+"""Spleen, left kidney, right kidney and liver, from left to right."""
 
 
 def write_chaos(root: Path) -> Path:
@@ -34,11 +35,12 @@ def _write(folder: Path, name: str, seed: int, first: int, ground: Path | None =
     stems = [name.format(first + step * k) for k in range(SIZE[2])]
     uid = f"1.2.840.{seed}"
     tags = SeriesTags(modality="CT" if is_ct else "MR", study=uid, series=uid + ".1", frame_of_reference=uid + ".2")
-    write_series(folder, an_anatomy(seed, shape=SIZE).image, tags, names=lambda k: stems[k] + ".dcm")
+    label_map = striped(SIZE, [255] if is_ct else GREYS, oblique_affine_mm())
+    write_series(folder, scan_of(label_map, seed, is_ct=is_ct), tags, names=lambda k: stems[k] + ".dcm")
     if ground is None:
         return
     ground.mkdir(parents=True)
-    masks = striped(SIZE, [255] if is_ct else GREYS, oblique_affine_mm()).voxels.astype(np.uint8)
+    masks = label_map.voxels.astype(np.uint8)
     for k, stem in enumerate(stems):
         path = ground / (f"liver_GT_{k:03d}.png" if is_ct else f"{stem}.png")
         imsave(path, masks[:, :, k].T, check_contrast=False)

@@ -22,8 +22,8 @@ from diffuse_uda.data.preparation.writing import write_centres
 from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.errors import ConfigError, InputError
 from diffuse_uda.types import SiteRole
-from tests.layouts import brats, chaos
-from tests.layouts.anatomy import an_anatomy, assert_same_in_patient_space, oblique_affine_mm, striped
+from tests.layouts import brats, btcv, chaos, mmwhs
+from tests.layouts.anatomy import assert_same_in_patient_space, oblique_affine_mm, scan_of, striped
 from tests.layouts.brats import write_brats
 from tests.layouts.btcv import write_btcv
 from tests.layouts.chaos import write_chaos
@@ -125,9 +125,9 @@ def test_mmwhs_numbers_become_consecutive_and_the_misprint_is_an_atrium(tmp_path
     assert case.part == "train"
     out = write_centres(plan, tmp_path / "out", []).centres[0]
 
-    # Written as 0, 500, 600, 421, 550, 205, 820, 850 over and over.
-    found = load_volume(out / "labelsTr" / "mr_1010.nii.gz").voxels
-    assert found.ravel()[:9].tolist() == [0, 3, 0, 2, 0, 1, 4, 0, 0]
+    # Written as layers of 0, 500, 600, 421, 550, 205, 820, 850.
+    wanted = striped(mmwhs.SIZE, [3, 0, 2, 0, 1, 4, 0], oblique_affine_mm())
+    assert_same_in_patient_space(load_volume(out / "labelsTr" / "mr_1010.nii.gz"), wanted)
 
 
 def test_mmwhs_with_a_scan_missing_is_not_the_data_set(tmp_path: Path, tree: Tree) -> None:
@@ -151,7 +151,8 @@ def test_brats_divides_people_between_the_sequences_and_finds_the_misnamed_segme
     misnamed = f"BraTS20_Training_{brats.NUM_CASES:03d}"
     assert any(case.case_id == misnamed for centre in plan.centres for case in centre.cases)
     label_map = next(out.centres[0].glob("labelsT*/*.nii.gz"))
-    assert load_volume(label_map).voxels.ravel()[:5].tolist() == [0, 1, 1, 1, 0]  # from 0, 1, 2, 4, 0
+    wanted = striped(brats.SIZE, [1, 1, 1], oblique_affine_mm())  # written as 1, 2, 4
+    assert_same_in_patient_space(load_volume(label_map), wanted)
 
 
 def test_feta_with_an_atlas_tests_on_half_of_each_reconstruction(tree: Tree) -> None:
@@ -176,10 +177,11 @@ def test_chaos_masks_lie_on_the_slices_that_they_were_drawn_on(tmp_path: Path, t
     assert folder.name == "target_t2spir"
     assert len(centre.train) + len(centre.test) == len(chaos.MR_NUMBERS)
     oracle = read_oracle_label_maps(folder)
+    drawn = striped(chaos.SIZE, chaos.GREYS, oblique_affine_mm())
     for case in centre.train:
         seed = 200 + int(case.case_id.removeprefix("mr_"))
-        assert_same_in_patient_space(load_volume(case.image), an_anatomy(seed, shape=chaos.SIZE).image)
-        wanted = striped(chaos.SIZE, [1, 2, 3, 4], oblique_affine_mm())
+        assert_same_in_patient_space(load_volume(case.image), scan_of(drawn, seed))
+        wanted = striped(chaos.SIZE, [4, 3, 2, 1], oblique_affine_mm())
         assert_same_in_patient_space(load_volume(oracle[case.case_id]), wanted)
 
 
@@ -211,9 +213,9 @@ def test_btcv_and_chaos_share_four_organs_in_one_order(tmp_path: Path, tree: Tre
     (folder,) = write_centres(plan, tmp_path / "out", []).centres
 
     assert plan.centres[0].classes.names == SHARED_ORGANS
-    # Written as 0 to 13: spleen 1, kidneys 2 and 3, liver 6.
-    label_map = load_volume(next((folder / "labelsTr").iterdir()))
-    assert label_map.voxels.ravel()[:14].tolist() == [0, 4, 2, 3, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    # Written from the spleen, 1, and the left kidney, 3, to the right kidney, 2, and the liver, 6.
+    wanted = striped(btcv.SIZE, [4, 3, *[0] * 9, 2, 1], oblique_affine_mm())
+    assert_same_in_patient_space(load_volume(next((folder / "labelsTr").iterdir())), wanted)
 
 
 @pytest.mark.parametrize("plan", [plan_mmwhs, plan_brats, plan_feta, plan_btcv, plan_chaos])
