@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from scipy import ndimage
 from skimage.feature import match_template
 
 COPY_CORRELATION = 0.9
@@ -73,8 +72,9 @@ def _part(scan: Image, start: tuple[int, ...], shape: tuple[int, ...]) -> Image:
 def _unexplained(scan: Image, label_map: UInt8[np.ndarray, "i j k"], image: Image) -> Image:
     """What is left of a scan without the means of classes; air, as the rendered image has it, counts as a class."""
     classes = np.where((image > 0) | (label_map > 0), label_map.astype(np.int64) + 1, 0)
-    means = ndimage.mean(scan, classes, index=np.arange(int(classes.max()) + 1))
-    left: Image = np.where(classes > 0, scan - np.nan_to_num(means)[classes], 0.0).astype(np.float32)
+    flat = classes.ravel()
+    means = np.bincount(flat, weights=scan.ravel()) / np.maximum(np.bincount(flat), 1)
+    left: Image = np.where(classes > 0, scan - means[classes], 0.0).astype(np.float32)
     return left
 
 
