@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +42,11 @@ def check_scan(grid: GridConfig, *, seed: int = 0) -> Volume:
     return Volume(voxels=np.rint(voxels).astype(np.int16), affine_mm=affine_mm)
 
 
-def _ball(axes: list[npt.NDArray[np.float64]], middle: tuple[float, ...], radius: float) -> npt.NDArray[np.bool_]:
-    inside: npt.NDArray[np.bool_] = sum((axis - at) ** 2 for axis, at in zip(axes, middle, strict=True)) < radius**2
+def _ball(
+    axes: Sequence[npt.NDArray[np.float64]], middle: tuple[float, float, float], radius: float
+) -> npt.NDArray[np.bool_]:
+    i, j, k = ((axis - at) ** 2 for axis, at in zip(axes, middle, strict=True))
+    inside: npt.NDArray[np.bool_] = (i + j + k) < radius**2
     return inside
 
 
@@ -51,4 +56,5 @@ def _turn() -> npt.NDArray[np.float64]:
     cos, sin = np.cos(about_s), np.sin(about_s)
     first = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     cos, sin = np.cos(about_r), np.sin(about_r)
-    return np.array([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]]) @ first
+    turned: npt.NDArray[np.float64] = np.array([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]]) @ first
+    return turned

@@ -106,7 +106,7 @@ def _built(
         designator=SCHEME, name="Names of structures in Federated Diffuse-UDA models", version="1"
     )
     has_own = any(structure.structure.scheme == SCHEME for structure in structures)
-    segmentation = hd.seg.Segmentation(
+    segmentation: Dataset = hd.seg.Segmentation(
         source_images=images,
         pixel_array=np.ascontiguousarray(label_map.voxels.transpose(2, 1, 0), dtype=np.uint8),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import highdicom as hd
 import numpy as np
@@ -265,7 +266,7 @@ def test_a_text_where_a_date_or_a_sex_belongs_is_not_carried(folder: Path, tmp_p
 
 
 def test_every_code_of_the_table_is_one_that_dicom_knows() -> None:
-    known = {code for codes in concepts["SCT"].values() for code in codes}
+    known = {code for codes in cast("dict[str, dict[str, object]]", concepts["SCT"]).values() for code in codes}
     for name, structure in known_structures().items():
         for code in (structure.category, structure.structure, structure.side):
             assert code is None or (code.scheme == "SCT" and code.value in known), (name, code)

@@ -209,14 +209,14 @@ def test_what_fails_its_check_is_not_left_behind(run: Path, tmp_path: Path, monk
     ],
 )
 def test_a_bundle_that_says_something_else_under_monai_is_refused(
-    study: StudyConfig, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: object, words: str
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: object, words: str
 ) -> None:
     segmenter = load_segmenter(run / "segmenters" / f"{STEM}-leeds")
 
     def pretends(_bundle: Path, _scans: Path, out: Path) -> None:
         out.mkdir()
         if callable(change):
-            ours = segment_volume(segmenter, check_scan(study.grid))
+            ours = segment_volume(segmenter, check_scan(segmenter.config.grid))
             save_volume(out / "check_seg.nii.gz", change(ours), dtype="uint8")
 
     monkeypatch.setattr(bundle, "run_alone", pretends)
@@ -267,7 +267,6 @@ def test_a_folder_that_is_there_is_never_mixed_with(tmp_path: Path) -> None:
         (draft / "a").write_text("a")
     with pytest.raises(ConfigError, match="wanted a new folder"), released_folder(tmp_path / "out"):
         pass
-    with pytest.raises(KeyError), released_folder(tmp_path / "other") as draft:
-        (draft / "a").write_text("a")
-        raise KeyError
+    with pytest.raises(FileNotFoundError), released_folder(tmp_path / "other") as draft:
+        (draft / "no such folder" / "a").write_text("a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]

@@ -195,7 +195,7 @@ def test_no_name_of_the_site_gets_into_a_data_set(form: DatasetForm, model: Path
 def test_without_any_pair_left_nothing_is_written(model: Path, tmp_path: Path) -> None:
     only_copies = workspace(tmp_path / "a", [image(1)], [image(1)])
     assert export_pairs(only_copies, tmp_path / "out", model=model, form=DatasetForm.BIDS).num_copies == 1
-    with pytest.raises(ReleaseError, match="none of 1 pairs may be handed over: {'not-finite': 1}"):
+    with pytest.raises(ReleaseError, match=r"none of 1 pairs may be handed over: \{'not-finite': 1\}"):
         export_pairs(
             workspace(tmp_path / "b", [spoilt(np.nan)], [image(1)]),
             tmp_path / "out",
