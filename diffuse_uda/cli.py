@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from diffuse_uda.command_line import EXIT_FAILED, EXIT_REFUSED, run_command_line
+from diffuse_uda.command_line import EXIT_FAILED, run_command_line
 from diffuse_uda.config import StudyConfig, preset
 from diffuse_uda.data.intake import check_centre
 from diffuse_uda.deployment.trial_certificates import Trial, write_trial
@@ -25,32 +25,13 @@ from diffuse_uda.doctor.page import WIDTH, page_json, page_text
 from diffuse_uda.doctor.verdict import Status, overall
 from diffuse_uda.egress_commands import audit, preview_egress, site_key
 from diffuse_uda.exchange.plan import plan_hash
+from diffuse_uda.export_commands import add_export_commands
 from diffuse_uda.prepare_commands import prepare
 from diffuse_uda.site_code import site_code
-from diffuse_uda.training.prediction import load_segmenter, predict_scan
 from diffuse_uda.training.scoring import score_folders
 from diffuse_uda.types import SiteRole
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-@app.command()
-def predict(
-    scans: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them.")],
-    model: Annotated[Path, typer.Option(help="Folder of an adapted segmenter, such as runs/demo/segmenter.")],
-    out: Annotated[Path, typer.Option(help="Folder for the label maps, one a scan, on the scan's own grid.")],
-) -> None:
-    """Segment scans with an adapted model."""
-    console = Console()
-    segmenter = load_segmenter(model)
-    files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
-    if not files:
-        console.print(f"no NIfTI file in {', '.join(map(str, scans))}", style="red")
-        raise typer.Exit(EXIT_REFUSED)
-    out.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        written = predict_scan(segmenter, file, out)
-        console.print(f"{file.name} -> {written}", highlight=False, markup=False)
 
 
 @app.command()
@@ -179,6 +160,7 @@ def certs(
     typer.echo("ca/ca.key stays with the coordinator, offline; a .key goes to nobody but its owner, and never by mail")
 
 
+add_export_commands(app)
 app.add_typer(audit, name="audit")
 app.add_typer(prepare, name="prepare")
 app.command()(preview_egress)

@@ -60,6 +60,10 @@ class CheckpointError(DiffuseUdaError):
     """A checkpoint that is missing, damaged, or belongs to another model."""
 
 
+class ReleaseError(DiffuseUdaError):
+    """What was about to be handed over is not what was meant when read back; nothing of it was left behind."""
+
+
 class StorageError(DiffuseUdaError):
     """A disk that does not take what has to be kept; the message says what, why, and how much room there is."""
 

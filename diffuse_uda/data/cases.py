@@ -69,6 +69,26 @@ def prepare_case(files: CaseFiles, spacing_mm: Spacing, patch_size: Triple) -> P
         GeometryError: If image and label map do not share a grid.
     """
     scan = load_volume(files.image)
+    drawn = None if files.label_map is None else load_volume(files.label_map)
+    return prepare_volume(files.case_id, scan, drawn, spacing_mm, patch_size)
+
+
+def prepare_volume(
+    case_id: str, scan: Volume, drawn: Volume | None, spacing_mm: Spacing, patch_size: Triple
+) -> PreparedCase:
+    """Bring a scan that is already in memory to the working grid, as `prepare_case` does with files.
+
+    Args:
+        case_id: Name of the case; stays at the site.
+        scan: As read, whatever the format.
+        drawn: Its label map, on the same grid.
+        spacing_mm: Wanted distance between voxel centres towards R, A and S.
+        patch_size: Least size of the result, in working voxels.
+
+    Raises:
+        BrokenRuleError: If the scan or the label map is not usable.
+        GeometryError: If scan and label map do not share a grid.
+    """
     check_image(scan)
     working = to_working_grid(scan, spacing_mm, kind="image")
     foreground = foreground_mask(working.voxels)
@@ -76,15 +96,14 @@ def prepare_case(files: CaseFiles, spacing_mm: Spacing, patch_size: Triple) -> P
     # Statistics come from the whole scan, so that the crop cannot change them.
     image = _cut(normalise_intensity(working.voxels, foreground), first, last)
     label_map: Tensor | None = None
-    if files.label_map is not None:
-        drawn = load_volume(files.label_map)
+    if drawn is not None:
         require_same_grid(scan, drawn)
         classes = Volume(voxels=_as_uint8(classes_of(drawn.voxels)), affine_mm=scan.affine_mm)
         label_map = from_numpy(_cut(to_working_grid(classes, spacing_mm, kind="label").voxels, first, last))[None]
     affine_mm = working.affine_mm.copy()
     affine_mm[:3, 3] += affine_mm[:3, :3] @ first
     return PreparedCase(
-        case_id=files.case_id,
+        case_id=case_id,
         image=from_numpy(image)[None],
         label_map=label_map,
         affine_mm=affine_mm,

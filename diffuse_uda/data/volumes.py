@@ -28,6 +28,7 @@ MAX_TRAILING_BYTES = 64 * 1024**2
 SAME_GRID_TOLERANCE_MM = 1e-2
 """Rounding of 1e-5 in a direction moves the far corner of 512 voxels by less than this."""
 
+_DESCRIP_BYTES = 79
 _GZIP_MAGIC = b"\x1f\x8b"
 _POINTERS = {b"version https://git-lfs": "Git LFS", b"/annex/objects/": "git-annex"}
 _COPY_AGAIN = "copy the file again from its origin and compare checksums"
@@ -191,7 +192,7 @@ def _decode(content: bytes, layout: NiftiLayout) -> npt.NDArray[Any]:
     return scaled.astype(np.float32)
 
 
-def save_volume(path: Path, volume: Volume, *, dtype: npt.DTypeLike) -> None:
+def save_volume(path: Path, volume: Volume, *, dtype: npt.DTypeLike, remark: str = "") -> None:
     """Write a NIfTI file with a header made from nothing but voxels and affine.
 
     No field of any scan's header is carried over, so neither a name in `descrip` nor an extension can travel. The same
@@ -201,6 +202,8 @@ def save_volume(path: Path, volume: Volume, *, dtype: npt.DTypeLike) -> None:
         path: Ends in `.nii.gz` or `.nii`; its folder must exist.
         volume: What to write.
         dtype: Stored type, for instance uint8 for a label map; every value must survive it.
+        remark: ASCII text that others shall see, such as that nobody was scanned: in `descrip` as far as it fits, and
+            whole in a comment extension.
 
     Raises:
         ValueError: If the ending is another one, or values do not fit the type.
@@ -218,6 +221,9 @@ def save_volume(path: Path, volume: Volume, *, dtype: npt.DTypeLike) -> None:
     image.header.set_xyzt_units(xyz="mm")
     image.set_sform(volume.affine_mm, code="scanner")
     image.set_qform(volume.affine_mm, code="scanner")
+    if remark:
+        image.header["descrip"] = remark.encode("ascii")[:_DESCRIP_BYTES]
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", remark.encode("ascii")))
     content = io.BytesIO()
     image.to_stream(content)
     with replaced_atomically(path) as part, part.open("wb") as file:
