@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from diffuse_uda.export.dicom_source import DicomSeries
+from diffuse_uda.export.dicom_source import ReferencedSeries
 
 PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 STUDY = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber")
@@ -36,12 +36,12 @@ NewUid = Callable[[str], str]
 """Gives a new UID for an old one, the same for the same."""
 
 
-def carried_images(series: DicomSeries) -> list[Dataset]:
+def carried_images(series: ReferencedSeries) -> list[Dataset]:
     """The series' images with what is on the list, and with nothing else."""
     return [_carried(image, series, lambda uid: uid, names=(*PATIENT, *STUDY)) for image in series.slices]
 
 
-def anonymous_images(series: DicomSeries, secret: bytes) -> list[Dataset]:
+def anonymous_images(series: ReferencedSeries, secret: bytes) -> list[Dataset]:
     """The images without anything of patient and study, under UIDs that lead nowhere.
 
     Args:
@@ -55,7 +55,7 @@ def _unrelated(uid: str, secret: bytes) -> str:
     return str(generate_uid(entropy_srcs=[secret.hex(), uid]))
 
 
-def _carried(image: Dataset, series: DicomSeries, new_uid: NewUid, *, names: Sequence[str]) -> Dataset:
+def _carried(image: Dataset, series: ReferencedSeries, new_uid: NewUid, *, names: Sequence[str]) -> Dataset:
     copy = Dataset()
     if "SpecificCharacterSet" in image and names:
         copy.SpecificCharacterSet = image.SpecificCharacterSet

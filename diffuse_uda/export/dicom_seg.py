@@ -22,7 +22,7 @@ from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.data.volumes import Volume, require_same_grid
 from diffuse_uda.export.dicom_carried import anonymous_images, carried_images
 from diffuse_uda.export.dicom_seg_check import require_same_in_patient_space
-from diffuse_uda.export.dicom_source import DicomSeries
+from diffuse_uda.export.dicom_source import ReferencedSeries
 from diffuse_uda.export.structure_codes import SCHEME, Code, StructureCode, structure_code
 
 MAKER = "Federated Diffuse-UDA"
@@ -42,7 +42,7 @@ class Algorithm:
 def write_dicom_seg(
     folder: Path,
     label_map: Volume,
-    series: DicomSeries,
+    series: ReferencedSeries,
     *,
     label_names: Sequence[str],
     algorithm: Algorithm,

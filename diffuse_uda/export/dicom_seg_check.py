@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 
+from diffuse_uda.data.formats.dicom_geometry import LPS_TO_RAS
 from diffuse_uda.data.volumes import SAME_GRID_TOLERANCE_MM, Volume
 from diffuse_uda.errors import ReleaseError
-from diffuse_uda.export.dicom_source import LPS_TO_RAS
 
 
 def require_same_in_patient_space(file: Path, meant: Volume, images: Sequence[Dataset], *, num_structures: int) -> None:

@@ -21,7 +21,7 @@ from diffuse_uda.export import dicom_seg
 from diffuse_uda.export.dicom_carried import CARRIED, PATIENT, PLACES, STUDY
 from diffuse_uda.export.dicom_seg import Algorithm, write_dicom_seg
 from diffuse_uda.export.dicom_seg_check import require_same_in_patient_space
-from diffuse_uda.export.dicom_source import DicomSeries, load_series
+from diffuse_uda.export.dicom_source import ReferencedSeries, load_series
 from diffuse_uda.export.structure_codes import SCHEME, Code, known_structures, structure_code
 from tests.planted import PATIENT as PLANTED
 from tests.planted import holds_a_name
@@ -37,12 +37,12 @@ def folder(tmp_path: Path) -> Path:
     return write_series(tmp_path / "series", scan(ORDERS[9], (12.0, -8.0, 17.0)))
 
 
-def classes(series: DicomSeries) -> Volume:
+def classes(series: ReferencedSeries) -> Volume:
     voxels = series.volume.voxels
     return Volume(voxels=(voxels >= 235).astype(np.uint8) + (voxels >= 300), affine_mm=series.volume.affine_mm)
 
 
-def write(series: DicomSeries, folder: Path, label_map: Volume | None = None, *, anonymous: bool = False) -> Path:
+def write(series: ReferencedSeries, folder: Path, label_map: Volume | None = None, *, anonymous: bool = False) -> Path:
     folder.mkdir(exist_ok=True)
     return write_dicom_seg(
         folder,
