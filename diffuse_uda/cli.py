@@ -187,3 +187,7 @@ app.command()(site_key)
 def main() -> None:
     """Entry point of `diffuse-uda`."""
     sys.exit(run_command_line(app))
+
+
+if __name__ == "__main__":
+    main()

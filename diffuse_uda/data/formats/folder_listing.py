@@ -65,7 +65,7 @@ def list_files(root: Path, folder: str, site_id: str, *, follow_links: bool = Fa
                 _require_inside(entry, inside, "link-leaves-folder")
             _refuse_second_file(name, seen.get(stem.casefold()))
         except BrokenRuleError as rule:
-            listing.problems.append(rule.at(centre=site_id, case=stem or "-", file=str(entry)))
+            listing.problems.append(rule.at(centre=site_id, case=stem or name.partition(".")[0], file=str(entry)))
             continue
         seen[stem.casefold()] = name
         listing.files.append((stem, entry))

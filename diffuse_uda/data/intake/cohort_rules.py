@@ -14,6 +14,7 @@ from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.intake.case_check import CheckedCase
 from diffuse_uda.data.intake.label_facts import LabelFacts
 from diffuse_uda.data.intake.scan_facts import NUM_BLOCKS, ScanFacts
+from diffuse_uda.data.intake.scan_rules import NUM_CORNERS
 
 MIN_CASES = 5
 """Fewer cannot say what is usual."""
@@ -120,10 +121,15 @@ def _standardised(rows: Array) -> Array:
 def _cut_off(described: Sequence[tuple[CheckedCase, ScanFacts]]) -> Iterator[Oddity]:
     usual = np.median([facts.faces for _, facts in described], axis=0)
     for case, facts in described:
-        for name, share, of_others in zip(FACES, facts.faces, usual, strict=True):
-            if share > FACE_CUT and of_others < FACE_USUAL:
-                found = f"body on {100 * share:.0f} % of the {name} face, {100 * of_others:.0f} % in the median scan"
-                yield case, BrokenRuleError("body-cut-off", found=found)
+        if facts.num_bright_corners >= NUM_CORNERS:  # a bright background is no body
+            continue
+        cut = [
+            f"{100 * share:.0f} % of the {name} face ({100 * of_others:.0f} % in the median scan)"
+            for name, share, of_others in zip(FACES, facts.faces, usual, strict=True)
+            if share > FACE_CUT and of_others < FACE_USUAL
+        ]
+        if cut:
+            yield case, BrokenRuleError("body-cut-off", found=f"body on {', '.join(cut)}")
 
 
 def _structures_missing(

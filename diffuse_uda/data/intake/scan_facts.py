@@ -21,6 +21,7 @@ NUM_BLOCKS = 6
 MIN_MARKS = 20
 _SUBSAMPLES = 3
 _DARK = 0.1
+_BRIGHT = 0.8
 _AIR_HU = -500.0
 _MANY_COLUMNS = 0.2
 
@@ -45,7 +46,7 @@ class ScanFacts:
     air_share: float
     """Share below -500, as only CT has."""
     num_bright_corners: int
-    """Corners, of eight, brighter than 95 % of the scan."""
+    """Corners, of eight, in the upper fifth of the scan's range."""
     corners_over_middle: float
     """By how much all corners but one are brighter than the middle; negative in any usual scan."""
     clipped_share: float
@@ -72,8 +73,8 @@ def describe_scan(scan: Volume, layout: NiftiLayout) -> ScanFacts:
     voxels, few = scan.voxels, sample(scan.voxels)
     lowest, highest = float(voxels.min()), float(voxels.max())
     turned = nib.apply_orientation(few, nib.io_orientation(scan.affine_mm))
-    percentile_95, bright_end = np.percentile(few, (95.0, 99.5))
-    is_bright = turned > lowest + _DARK * (float(bright_end) - lowest)
+    width = float(np.percentile(few, 99.5)) - lowest  # without the few voxels of a vessel or an artefact
+    is_bright = turned > lowest + _DARK * width
     inside = few[few > lowest]
     corners, middle = _corners(turned), _middle(turned)
     return ScanFacts(
@@ -87,7 +88,7 @@ def describe_scan(scan: Volume, layout: NiftiLayout) -> ScanFacts:
         mean=float(inside.mean(dtype=np.float64)) if inside.size else lowest,
         std=float(inside.std(dtype=np.float64)) if inside.size else 0.0,
         air_share=float(np.count_nonzero(few < _AIR_HU)) / few.size if lowest < _AIR_HU else 0.0,
-        num_bright_corners=sum(corner >= percentile_95 and corner > middle for corner in corners),
+        num_bright_corners=sum(corner > max(middle, lowest + _BRIGHT * width) for corner in corners),
         corners_over_middle=sorted(corners)[1] - middle,
         clipped_share=_clipped_share(voxels, layout, lowest, highest),
         num_marked_columns=_marked_columns(voxels, highest),

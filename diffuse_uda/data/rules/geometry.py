@@ -117,10 +117,10 @@ GEOMETRY = (
         reaction=Reaction.WARN,
         wanted="the patient's left on the left",
         fix="look at the scan beside its DICOM original; flipped voxels and a flipped header look alike here",
-        how="from label maps: structures named left and right (spleen and liver as well) whose centres are on the wrong "
+        how="from label maps: structures named left and right (spleen and liver too) whose centres are on the wrong "
         "sides; without labels: a scan that is more like the centre's other scans when mirrored, where those are not "
-        "symmetric themselves (at least 5 scans). Not decidable here: an unlabelled symmetric body, or a centre all of "
-        "whose scans are swapped",
+        "symmetric themselves (at least 5 scans). Not decidable here: an unlabelled symmetric body, or a centre that "
+        "swaps all its scans",
     ),
     Rule(
         slug="turned-scan",

@@ -74,8 +74,8 @@ INTENSITIES = (
         reaction=Reaction.WARN,
         wanted="a background that is not the brightest part",
         fix="look at the scan: it may be inverted (MONOCHROME1)",
-        how="at least seven corners above 95 % of all voxels; other than CT. Not decidable here: a scan cropped to the "
-        "body",
+        how="at least seven corners in the upper fifth of the range; other than CT. Not decidable here: a scan cropped "
+        "to the body",
     ),
     Rule(
         slug="modality-mismatch",
