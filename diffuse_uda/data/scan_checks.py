@@ -18,6 +18,7 @@ MAX_ANISOTROPY = 10.0
 MIN_VOXELS = 3
 """Along every axis: less is a slice, of which no three-dimensional network can learn."""
 _MANY_VALUES = 64
+_FEW = 16
 _COUNTABLE = 4096
 """Labels below this are counted; sorting all voxels to find the values takes several times as long."""
 
@@ -98,13 +99,12 @@ def check_label_map(
 
 def values_of(classes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The different integers of an array, ascending."""
-    if classes.dtype.kind == "u" and classes.dtype.itemsize == 1:
-        counts = np.bincount(classes.ravel(), minlength=256)
-    elif classes.size and int(classes.min()) >= 0 and int(classes.max()) < _COUNTABLE:
-        counts = np.bincount(classes.ravel())
-    else:
-        return np.unique(classes).astype(np.int64)
-    return np.flatnonzero(counts).astype(np.int64)
+    lowest, highest = int(classes.min()), int(classes.max())
+    if 0 <= lowest and highest < _FEW:  # asked for one by one: a comparison takes a tenth of counting
+        return np.array([value for value in range(lowest, highest + 1) if bool((classes == value).any())], np.int64)
+    if 0 <= lowest and highest < _COUNTABLE:
+        return np.flatnonzero(np.bincount(classes.ravel())).astype(np.int64)
+    return np.unique(classes).astype(np.int64)
 
 
 def is_anisotropic(image: Volume) -> bool:
@@ -113,6 +113,8 @@ def is_anisotropic(image: Volume) -> bool:
 
 
 def _check_grids(image: Volume, label_map: Volume) -> list[BrokenRuleError]:
+    if image.shape == label_map.shape and np.array_equal(image.affine_mm, label_map.affine_mm):
+        return []
     try:
         require_same_grid(image, label_map)
     except GeometryError as error:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.nnunet import CaseFiles
 from diffuse_uda.data.intake.label_facts import LabelFacts, describe_labels
 from diffuse_uda.data.intake.options import IntakeOptions
 from diffuse_uda.data.intake.picture import picture_of
-from diffuse_uda.data.intake.scan_facts import ScanFacts, describe_scan
+from diffuse_uda.data.intake.scan_facts import ScanFacts, axis_directions, describe_scan, sample
 from diffuse_uda.data.intake.scan_rules import Modality, judge_labels, judge_scan
 from diffuse_uda.data.nifti import NiftiLayout
 from diffuse_uda.data.scan_checks import check_image, check_label_map, classes_of
@@ -79,11 +81,12 @@ def check_case(task: CaseTask, *, sleep: Callable[[float], None] = time.sleep) -
     def note(rule: BrokenRuleError, path: Path) -> None:
         findings.append(rule.at(centre=task.site_id, case=case.case_id, file=str(path)))
 
-    image, facts = None, None
+    image, facts, few, towards = None, None, np.zeros(0), np.zeros((3, 2))
     try:
         image, layout = _load_patiently(task.root, case.image, sleep, max_expansion=MAX_SCAN_EXPANSION)
         check_image(image)
-        facts = describe_scan(image, layout)
+        few, towards = sample(image.voxels), axis_directions(image.affine_mm)
+        facts = describe_scan(image, few, layout, towards)
         for rule in (*layout.notes, *judge_scan(facts, task.modality)):
             note(rule, case.image)
     except BrokenRuleError as rule:
@@ -91,9 +94,19 @@ def check_case(task: CaseTask, *, sleep: Callable[[float], None] = time.sleep) -
     labels = None
     if case.label_map is not None:
         try:
-            labels = _check_labels(task, case.label_map, image, note, sleep)
+            shape = None if image is None else image.shape
+            label_map, layout = _load_patiently(task.root, case.label_map, sleep, shape=shape)
+            values, broken = check_label_map(label_map, image, task.label_names.keys())
+            for rule in (*layout.notes, *broken):
+                note(rule, case.label_map)
+            if facts is not None and image is not None and not broken:
+                labels = describe_labels(classes_of(label_map.voxels), values, image, few, towards)
+                demands = task.options.demands_foreground and task.is_training
+                for rule in judge_labels(labels, task.label_names, demands_foreground=demands):
+                    note(rule, case.label_map)
         except BrokenRuleError as rule:
             note(rule, case.label_map)
+    is_drawn = task.options.with_pictures and facts is not None and image is not None
     return CheckedCase(
         case_id=case.case_id,
         is_training=task.is_training,
@@ -101,7 +114,7 @@ def check_case(task: CaseTask, *, sleep: Callable[[float], None] = time.sleep) -
         findings=tuple(findings),
         scan=facts,
         labels=labels,
-        picture=picture_of(image) if facts is not None and image is not None and task.options.with_pictures else None,
+        picture=picture_of(image, towards) if is_drawn and image is not None else None,
         stamps=stamps,
     )
 
@@ -113,29 +126,6 @@ def file_stamp(path: Path) -> FileStamp | None:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _check_labels(
-    task: CaseTask,
-    path: Path,
-    image: Volume | None,
-    note: Callable[[BrokenRuleError, Path], None],
-    sleep: Callable[[float], None],
-) -> LabelFacts | None:
-    shape = None if image is None else image.shape
-    label_map, layout = _load_patiently(task.root, path, sleep, shape=shape)
-    for rule in layout.notes:
-        note(rule, path)
-    values, broken = check_label_map(label_map, image, task.label_names.keys())
-    for rule in broken:
-        note(rule, path)
-    if broken or image is None:
-        return None
-    labels = describe_labels(classes_of(label_map.voxels), values, image)
-    demands = task.options.demands_foreground and task.is_training
-    for rule in judge_labels(labels, task.label_names, demands_foreground=demands):
-        note(rule, path)
-    return labels
 
 
 def _load_patiently(

@@ -59,7 +59,7 @@ def check_centre(
         root, role, site_id=site_id, label_names=label_names, options=options, num_workers=num_workers
     )
     if report.refusals:
-        raise InputError(report.with_reaction(Reaction.RUN, Reaction.PAUSE, Reaction.CASE))
+        raise InputError([*report.refusals, *report.quarantined])  # what stops the run comes first
     return report
 
 

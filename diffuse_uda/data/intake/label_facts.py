@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
@@ -38,31 +37,33 @@ class LabelFacts:
     faces do not count."""
 
 
-def describe_labels(classes: Array, values: npt.NDArray[np.int64], scan: Volume) -> LabelFacts:
+def describe_labels(
+    classes: Array, values: npt.NDArray[np.int64], scan: Volume, few_voxels: Array, towards: Array
+) -> LabelFacts:
     """Measure a label map that passed `check_label_map`.
 
     Args:
         classes: Integers, of the scan's shape.
         values: Those that occur, ascending.
         scan: The scan it belongs to.
+        few_voxels: A `sample` of the scan.
+        towards: Where the scan's axes grow towards, see `axis_directions`.
     """
-    labelled = classes != 0
-    counts_ij = labelled.sum(axis=2, dtype=np.int32)
+    areas = _areas(classes != 0)
     few, steps = sample(classes), sample_steps(classes.shape)
     index = np.searchsorted(values, few.ravel())
     counts = np.bincount(index, minlength=values.size)
-    brightness = np.bincount(index, weights=sample(scan.voxels).ravel(), minlength=values.size)
+    brightness = np.bincount(index, weights=few_voxels.ravel(), minlength=values.size)
     right_mm = np.bincount(index, weights=_right_mm(few.shape, steps, scan.affine_mm), minlength=values.size)
     told = [n for n, value in enumerate(values) if value != 0 and counts[n] >= MIN_SAMPLES]
-    ends = [_end(counts_ij.sum(axis=1)), _end(counts_ij.sum(axis=0)), _end(labelled.sum(axis=(0, 1), dtype=np.int64))]
-    towards = nib.io_orientation(scan.affine_mm)[:, 0].astype(int)
+    ends = [_end(of_axis) for of_axis in areas]
     return LabelFacts(
         values=tuple(int(value) for value in values),
-        num_labelled=int(counts_ij.sum(dtype=np.int64)),
-        num_specks=_specks(classes),
+        num_labelled=int(areas[0].sum()),
+        num_specks=_specks(classes[_box(areas)]),
         brightness={int(values[n]): float(brightness[n] / counts[n]) for n in told},
         right_mm={int(values[n]): float(right_mm[n] / counts[n]) for n in told},
-        ends=tuple(ends[int(axis)] for axis in np.argsort(towards)),
+        ends=tuple(ends[int(axis)] for axis in np.argsort(towards[:, 0])),
     )
 
 
@@ -72,6 +73,22 @@ def _right_mm(shape: tuple[int, ...], steps: tuple[int, ...], affine_mm: npt.NDA
     ]
     right_mm: Array = affine_mm[0, 3] + along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
     return right_mm.ravel()
+
+
+def _areas(labelled: Array) -> list[Array]:
+    """Labelled voxels of every slice along each axis; whole slices are counted many times faster than single lines."""
+    across_i = np.add.reduce(labelled.view(np.uint8), axis=0, dtype=np.uint32)
+    along_i = np.array([np.count_nonzero(plane) for plane in labelled], dtype=np.int64)
+    return [along_i, across_i.sum(axis=1, dtype=np.int64), across_i.sum(axis=0, dtype=np.int64)]
+
+
+def _box(areas: Sequence[Array]) -> tuple[slice, ...]:
+    """The box around everything that is labelled, and one voxel more: outside of it there is nothing but background."""
+    box = []
+    for of_axis in areas:
+        where = np.flatnonzero(of_axis)
+        box.append(slice(max(0, int(where[0]) - 1), int(where[-1]) + 2) if where.size else slice(0, 0))
+    return tuple(box)
 
 
 def _end(areas: Array) -> float:

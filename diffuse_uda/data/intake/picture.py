@@ -6,10 +6,10 @@ import struct
 import zlib
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from diffuse_uda.data.intake.scan_facts import turn_to_ras
 from diffuse_uda.data.volumes import Volume
 
 SIDE_PX = 72
@@ -17,17 +17,18 @@ SIDE_PX = 72
 _WINDOW = (1.0, 99.5)
 
 
-def picture_of(scan: Volume) -> bytes:
+def picture_of(scan: Volume, towards: npt.NDArray[Any]) -> bytes:
     """Draw the middle axial, coronal and sagittal plane; right is left, superior is up.
 
     Args:
         scan: Finite voxels with some contrast.
+        towards: Where its axes grow towards, see `axis_directions`.
 
     Returns:
         A PNG of 216 x 72 pixels.
     """
-    turned = nib.apply_orientation(scan.voxels, nib.io_orientation(scan.affine_mm))
-    spacing_mm = np.asarray(scan.spacing_mm)[np.argsort(nib.io_orientation(scan.affine_mm)[:, 0])]
+    turned = turn_to_ras(scan.voxels, towards)
+    spacing_mm = np.asarray(scan.spacing_mm)[np.argsort(towards[:, 0])]
     middle = [size // 2 for size in turned.shape]
     planes = [
         (turned[:, :, middle[2]], spacing_mm[[0, 1]]),

@@ -28,7 +28,7 @@ def centre(tmp_path: Path) -> Path:
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
     label_map = np.zeros((6, 5, 4), np.uint8)
-    label_map[2:4, 1:4, 1:3] = 1
+    label_map[1:5, 1:4, 1:3] = 1
     for index in range(2):
         scan = np.random.default_rng(index).integers(1, 30, (6, 5, 4)).astype(np.int16) + 400 * (label_map > 0)
         for name, voxels in ((f"imagesTr/c{index}_0000", scan.astype(np.int16)), (f"labelsTr/c{index}", label_map)):
