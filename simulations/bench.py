@@ -46,8 +46,9 @@ def run_bench(console: Console, *, seed: int = 0) -> None:
     console.print(f"aggregation: {memory}; wanted at most {MEMORY_TARGET:g} models + one tensor", highlight=False)
     intake = measure_intake(seed=seed)
     console.print(
-        f"intake: {intake.num_cases} cases of 64^3 read in {intake.reading_s:.1f} s, checked in {intake.checking_s:.1f} s: "
-        f"{100 * intake.relative_speed:.0f} % of the speed of reading; wanted at least {100 * SPEED_TARGET:g} %",
+        f"intake: {intake.num_cases} cases of 64^3 read in {intake.reading_s:.1f} s, checked in "
+        f"{intake.checking_s:.1f} s: {100 * intake.relative_speed:.0f} % of the speed of reading; wanted at least "
+        f"{100 * SPEED_TARGET:g} %",
         highlight=False,
     )
     wall_s, working_s = measure_machinery(seed=seed)

@@ -1,4 +1,4 @@
-"""What the intake gate costs beside merely reading the same files: one run, one folder, the same number of processes."""
+"""What the intake gate costs beside merely reading the same files, in one run and in one process."""
 
 from __future__ import annotations
 

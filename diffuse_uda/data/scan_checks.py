@@ -100,10 +100,10 @@ def check_label_map(
 def values_of(classes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The different integers of an array, ascending."""
     lowest, highest = int(classes.min()), int(classes.max())
-    if 0 <= lowest and highest < _FEW:  # asked for one by one: a comparison takes a tenth of counting
+    if lowest >= 0 and highest < _FEW:  # asked for one by one: a comparison takes a tenth of counting
         return np.array([value for value in range(lowest, highest + 1) if bool((classes == value).any())], np.int64)
-    if 0 <= lowest and highest < _COUNTABLE:
-        return np.flatnonzero(np.bincount(classes.ravel())).astype(np.int64)
+    if lowest >= 0 and highest < _COUNTABLE:
+        return np.flatnonzero(np.bincount(classes.ravel(order="K"))).astype(np.int64)
     return np.unique(classes).astype(np.int64)
 
 

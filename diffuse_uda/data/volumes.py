@@ -83,7 +83,8 @@ def load_volume(path: Path) -> Volume:
     Raises:
         BrokenRuleError: With the rule that the file breaks.
     """
-    return load_scan(path)[0]
+    volume, _ = load_scan(path)
+    return Volume(voxels=np.ascontiguousarray(volume.voxels), affine_mm=volume.affine_mm)
 
 
 def load_scan(
@@ -100,7 +101,8 @@ def load_scan(
         shape: Voxels along i, j and k that the file must have; any, if not given.
 
     Returns:
-        Voxels in the machine's byte order, as stored or, where the header scales them, as float32; and the header.
+        Voxels in the machine's byte order, as stored or, where the header scales them, as float32, to be looked
+        at only: they may be the very bytes that were read, with i changing fastest. And the header.
 
     Raises:
         BrokenRuleError: With the rule that the file breaks.
@@ -191,10 +193,11 @@ def _too_short(needed: int, found: str) -> BrokenRuleError:
 
 
 def _decode(content: bytes, layout: NiftiLayout) -> npt.NDArray[Any]:
+    """Numbers in the machine's byte order, i changing fastest in memory as in the file."""
     stored = np.frombuffer(content, layout.voxel_type).reshape(layout.shape, order="F")
     if not layout.is_scaled:
-        return np.ascontiguousarray(stored, dtype=layout.voxel_type.newbyteorder("="))
-    scaled = stored.astype(np.float64, order="C")
+        return stored.astype(layout.voxel_type.newbyteorder("="), order="K", copy=False)
+    scaled = stored.astype(np.float64, order="K")
     scaled *= layout.slope
     scaled += layout.intercept
     return scaled.astype(np.float32)

@@ -74,12 +74,13 @@ def check_case(task: CaseTask, *, sleep: Callable[[float], None] = time.sleep) -
         task: The case.
         sleep: Waits between attempts on a disk that does not answer.
     """
-    case, findings = task.case, []
+    case = task.case
+    findings: list[Finding] = []
     files = [path for path in (case.image, case.label_map) if path is not None]
     stamps = {path: stamp for path in files if (stamp := file_stamp(path)) is not None}
 
-    def note(rule: BrokenRuleError, path: Path) -> None:
-        findings.append(rule.at(centre=task.site_id, case=case.case_id, file=str(path)))
+    def note(path: Path, *rules: BrokenRuleError) -> None:
+        findings.extend(rule.at(centre=task.site_id, case=case.case_id, file=str(path)) for rule in rules)
 
     image, facts, few, towards = None, None, np.zeros(0), np.zeros((3, 2))
     try:
@@ -87,25 +88,22 @@ def check_case(task: CaseTask, *, sleep: Callable[[float], None] = time.sleep) -
         check_image(image)
         few, towards = sample(image.voxels), axis_directions(image.affine_mm)
         facts = describe_scan(image, few, layout, towards)
-        for rule in (*layout.notes, *judge_scan(facts, task.modality)):
-            note(rule, case.image)
+        note(case.image, *layout.notes, *judge_scan(facts, task.modality))
     except BrokenRuleError as rule:
-        note(rule, case.image)
+        note(case.image, rule)
     labels = None
     if case.label_map is not None:
         try:
             shape = None if image is None else image.shape
             label_map, layout = _load_patiently(task.root, case.label_map, sleep, shape=shape)
             values, broken = check_label_map(label_map, image, task.label_names.keys())
-            for rule in (*layout.notes, *broken):
-                note(rule, case.label_map)
+            note(case.label_map, *layout.notes, *broken)
             if facts is not None and image is not None and not broken:
                 labels = describe_labels(classes_of(label_map.voxels), values, image, few, towards)
                 demands = task.options.demands_foreground and task.is_training
-                for rule in judge_labels(labels, task.label_names, demands_foreground=demands):
-                    note(rule, case.label_map)
+                note(case.label_map, *judge_labels(labels, task.label_names, demands_foreground=demands))
         except BrokenRuleError as rule:
-            note(rule, case.label_map)
+            note(case.label_map, rule)
     is_drawn = task.options.with_pictures and facts is not None and image is not None
     return CheckedCase(
         case_id=case.case_id,

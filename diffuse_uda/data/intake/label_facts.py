@@ -49,9 +49,11 @@ def describe_labels(
         few_voxels: A `sample` of the scan.
         towards: Where the scan's axes grow towards, see `axis_directions`.
     """
-    areas = _areas(classes != 0)
+    labelled = classes != 0
+    # Whole slices must lie together in memory, which is along k in what comes from a file.
+    areas = _areas(labelled) if labelled.flags.c_contiguous else _areas(labelled.T)[::-1]
     few, steps = sample(classes), sample_steps(classes.shape)
-    index = np.searchsorted(values, few.ravel())
+    index = _numbered(few.ravel(), values)
     counts = np.bincount(index, minlength=values.size)
     brightness = np.bincount(index, weights=few_voxels.ravel(), minlength=values.size)
     right_mm = np.bincount(index, weights=_right_mm(few.shape, steps, scan.affine_mm), minlength=values.size)
@@ -65,6 +67,16 @@ def describe_labels(
         right_mm={int(values[n]): float(right_mm[n] / counts[n]) for n in told},
         ends=tuple(ends[int(axis)] for axis in np.argsort(towards[:, 0])),
     )
+
+
+def _numbered(labels: Array, values: npt.NDArray[np.int64]) -> Array:
+    """Place of every label among the values; a table is several times faster than a search."""
+    if int(values[0]) < 0 or int(values[-1]) > labels.size:
+        return np.searchsorted(values, labels)
+    table = np.zeros(int(values[-1]) + 1, dtype=np.int64)
+    table[values] = np.arange(values.size)
+    numbered: Array = table[labels]
+    return numbered
 
 
 def _right_mm(shape: tuple[int, ...], steps: tuple[int, ...], affine_mm: npt.NDArray[np.float64]) -> Array:
@@ -100,7 +112,7 @@ def _end(areas: Array) -> float:
 
 
 def _specks(classes: Array) -> int:
-    has_neighbour = np.zeros(classes.shape, dtype=np.bool_)
+    has_neighbour = np.zeros_like(classes, dtype=np.bool_)
     for axis in range(3):
         low: list[slice] = [slice(None)] * 3
         high: list[slice] = [slice(None)] * 3

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +19,7 @@ SAMPLES_PER_AXIS = 24
 NUM_BLOCKS = 6
 """Blocks along each axis of the coarse picture that scans are compared by."""
 MIN_MARKS = 20
-_SUBSAMPLES = 3
+_SUBSAMPLES = 2
 _DARK = 0.1
 _BRIGHT = 0.8
 _BRIGHT_END = 0.995
@@ -82,18 +82,20 @@ def describe_scan(scan: Volume, few: Array, layout: NiftiLayout, towards: Array)
         - lowest
     )
     is_bright = turned > lowest + _DARK * width
-    inside = few[few > lowest]
+    inside = few[few > lowest].astype(np.float64)
+    mean = float(inside.sum()) / inside.size if inside.size else lowest
+    inside -= mean
     corners, middle = _corners(turned), _middle(turned)
     return ScanFacts(
         shape=scan.shape,
         spacing_mm=scan.spacing_mm,
-        orientation="".join(nib.orientations.ornt2axcodes(towards)),
+        orientation="".join(("LPI", "RAS")[int(sign > 0)][int(world)] for world, sign in towards),
         stored_as=layout.voxel_type.name,
         is_scaled=layout.is_scaled,
         lowest=lowest,
         highest=highest,
-        mean=float(inside.mean(dtype=np.float64)) if inside.size else lowest,
-        std=float(inside.std(dtype=np.float64)) if inside.size else 0.0,
+        mean=mean,
+        std=math.sqrt(float(inside @ inside) / inside.size) if inside.size else 0.0,
         air_share=float(np.count_nonzero(few < _AIR_HU)) / few.size if lowest < _AIR_HU else 0.0,
         num_bright_corners=sum(corner > max(middle, lowest + _BRIGHT * width) for corner in corners),
         corners_over_middle=sorted(corners)[1] - middle,
@@ -113,8 +115,8 @@ def axis_directions(affine_mm: npt.NDArray[np.float64]) -> Array:
         affine_mm: With axes at right angles, as every affine that passed the gate has.
 
     Returns:
-        The same as nibabel's `io_orientation`, a row for each of i, j, k: 0, 1 or 2 for right, anterior or superior, and
-        1, or -1 for the opposite side. Its singular value decomposition is left out: right angles need none.
+        The same as nibabel's `io_orientation`, a row for each of i, j, k: 0, 1 or 2 for right, anterior or superior,
+        and 1, or -1 for the opposite side. Its singular value decomposition is left out: right angles need none.
     """
     cosines = affine_mm[:3, :3] / np.sqrt((affine_mm[:3, :3] ** 2).sum(axis=0))
     sizes = np.abs(cosines)
@@ -188,20 +190,29 @@ def _marked_columns(voxels: Array, highest: float) -> int:
 
 def _filled_share(is_bright: Array) -> float:
     share = 1.0
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        where = np.flatnonzero(is_bright.any(axis=others))
-        share *= (int(where[-1]) - int(where[0]) + 1) / is_bright.shape[axis] if where.size else 0.0
+    for others in ((1, 2), (0, 2), (0, 1)):
+        line: Array = np.any(is_bright, axis=others)
+        share *= _span(line) / line.size
     return share
 
 
+def _span(line: Array) -> int:
+    where = np.flatnonzero(line)
+    return int(where[-1]) - int(where[0]) + 1 if where.size else 0
+
+
 def _face_shares(is_bright: Array) -> tuple[float, ...]:
-    faces = [face for axis in range(3) for face in (is_bright.take(0, axis=axis), is_bright.take(-1, axis=axis))]
-    return tuple(round(float(face.mean()), 3) for face in faces)
+    ends = (0, -1)
+    faces = (
+        *(is_bright[end] for end in ends),
+        *(is_bright[:, end] for end in ends),
+        *(is_bright[:, :, end] for end in ends),
+    )
+    return tuple(round(int(np.count_nonzero(face)) / face.size, 3) for face in faces)
 
 
 def _block_means(turned: Array) -> npt.NDArray[np.float32]:
-    """Means of 6 x 6 x 6 blocks, of 3 x 3 x 3 voxels each, scaled to the range 0 to 1."""
+    """Means of 6 x 6 x 6 blocks, of 2 x 2 x 2 voxels each, scaled to the range 0 to 1."""
     num = NUM_BLOCKS * _SUBSAMPLES
     places = [((np.arange(num) + 0.5) / num * size).astype(np.int64) for size in turned.shape]
     picked = turned[np.ix_(*places)].astype(np.float32)

@@ -113,6 +113,8 @@ def sided_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
     pairs = [
         (value, values[other])
         for name, value in values.items()
-        if (other := re.sub(r"\bleft\b|(?<=_)left(?=_|$)|^left(?=_)", "right", name)) != name and other in values
+        if "left" in name
+        and (other := re.sub(r"\bleft\b|(?<=_)left(?=_|$)|^left(?=_)", "right", name)) != name
+        and other in values
     ]
     return [*pairs, *([(values["spleen"], values["liver"])] if {"spleen", "liver"} <= values.keys() else [])]

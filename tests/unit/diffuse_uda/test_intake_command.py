@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import Result
+from typer.testing import CliRunner
 
 from diffuse_uda.cli import app
 from diffuse_uda.command_line import EXIT_LOOK, EXIT_REFUSED

@@ -125,6 +125,11 @@ def _marks(s: Any) -> None:
     s.save(LABELS, label_map)
 
 
+def _no_training(s: Any) -> None:
+    shutil.rmtree(s.root / "imagesTr")
+    shutil.rmtree(s.root / "labelsTr")
+
+
 def _specks(s: Any) -> None:
     label_map = s.labels.copy()  # 64 labelled voxels
     label_map[0, 0, 0], label_map[7, 7, 7] = 1, 2
@@ -218,7 +223,7 @@ CASES: list[tuple[str, str, Spoil, str, str]] = [
 """Code, what it is, how to make it, rule, words: each takes case 1 out and lets the run go on."""
 
 MODEST: list[tuple[str, str, Spoil, str, str]] = [
-    ("F42", "notes", lambda s: (s.root / "imagesTr" / "notes.txt").touch(), "unexpected-file", "notes.txt"),
+    ("F42", "notes", lambda s: (s.root / "imagesTr" / "notes.txt").write_text(""), "unexpected-file", "notes.txt"),
     ("G07", "negative pixdim", lambda s: s.header(pixdim={3: -4}), "negative-pixdim", "-4.0"),
     ("G09", "orientations", _turned, "mixed-orientations", "1 LPS, 4 RAS"),
     ("G18", "long voxels", _long_voxels, "anisotropic-voxels", "10.5"),
@@ -297,7 +302,7 @@ REFUSED: list[tuple[str, str, Spoil, str, str]] = [
     (
         "C07",
         "no case",
-        lambda s: (shutil.rmtree(s.root / "imagesTr"), shutil.rmtree(s.root / "labelsTr")),
+        _no_training,
         "no-cases",
         "no scans",
     ),
