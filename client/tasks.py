@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from client import evaluation_task, generation_tasks, local_adaptation_task, segmentation_tasks
+from client.admission import let_in
 from client.cases import training_cases
 from client.site import Site
 from client.site_state import SiteState
@@ -17,7 +18,6 @@ from diffuse_uda.algorithms.appearance import mean_style_block, style_block
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.fingerprint import take_fingerprint
 from diffuse_uda.data.formats.nnunet import evaluation_cases
-from diffuse_uda.data.intake import check_centre
 from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods.phase import Task
@@ -46,6 +46,8 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
 def introduce(site: Site, config: StudyConfig) -> SiteCard:
     """Let the site's folder through the intake gate, then say who it is and what it could contribute.
 
+    Cases that the gate quarantines are not part of it: the site counts, trains and scores without them.
+
     Whoever reads label maps in this study names its classes, a target with labelled held-out scans as well: scores
     under another order of labels would look like any others.
 
@@ -56,7 +58,7 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
     Raises:
         InputError: With everything that is wrong with the folder; the words stay in the site's log.
     """
-    centre = check_centre(site.data_dir, site.role, site_id=site.site_id).centre
+    centre = let_in(site).centre
     state = SiteState(site.workspace / "state")
     state.forget_run()
     num_scored = sum(case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part))

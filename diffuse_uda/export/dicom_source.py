@@ -45,7 +45,7 @@ def load_series(folder: Path) -> ReferencedSeries:
     images = find_dicom(folder).images
     if (num_series := len({image.series for image in images})) != 1:
         raise BrokenRuleError(
-            "mixed-series" if num_series else "no-dicom-series",
+            "dicom-several-series" if num_series else "no-dicom-series",
             found=f"{num_series} series of cross-sections in the folder",
             wanted="one series",
             fix="give the folder of a single series",

@@ -95,7 +95,7 @@ def test_check_names_the_centre_and_counts_its_scans(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == EXIT_REFUSED
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
