@@ -25,6 +25,7 @@ from diffuse_uda.doctor.page import WIDTH, page_json, page_text
 from diffuse_uda.doctor.verdict import Status, overall
 from diffuse_uda.egress_commands import audit, preview_egress, site_key
 from diffuse_uda.exchange.plan import plan_hash
+from diffuse_uda.review_commands import report, verdicts
 from diffuse_uda.site_code import site_code
 from diffuse_uda.training.prediction import load_segmenter, predict_scan
 from diffuse_uda.training.scoring import score_folders
@@ -181,6 +182,8 @@ def certs(
 app.add_typer(audit, name="audit")
 app.command()(preview_egress)
 app.command()(site_key)
+app.command()(report)
+app.command()(verdicts)
 
 
 def main() -> None:
