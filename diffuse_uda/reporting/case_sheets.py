@@ -16,6 +16,7 @@ from diffuse_uda.errors import GeometryError
 from diffuse_uda.reporting.grey import scan_window
 from diffuse_uda.reporting.planes import Cut, Plane, find_cut, pixel_aspect, ras_spacing_mm, take_plane, turn_to_ras
 from diffuse_uda.reporting.sprites import Box, PlaneSheets, SpriteLimits, cut_sheets, thumbnail
+from diffuse_uda.types import Spacing, Triple
 
 MARGIN_VOXELS = 2
 THUMBNAIL_PX = 112
@@ -28,9 +29,9 @@ class CaseSheets:
     planes: tuple[PlaneSheets, ...]
     box: Box
     """Voxels that are shown, along right, anterior and superior."""
-    shape: tuple[int, int, int]
+    shape: Triple
     """Voxels along right, anterior and superior."""
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: Spacing
     orientation: str
     """Where the file's own axes grow towards, such as `LPS`."""
     oblique_degrees: float
@@ -76,10 +77,13 @@ def case_sheets(
     scan, spacing_mm = turn_to_ras(image.voxels, affine_mm), ras_spacing_mm(affine_mm)
     label_map = turn_to_ras(found, affine_mm)
     reference = None if drawn is None else turn_to_ras(drawn, affine_mm)
-    right, anterior, superior = scan.shape
     window = scan_window(scan)
     box = _shown_box(scan, label_map if reference is None else np.maximum(label_map, reference))
-    centre = find_cut(label_map, margin=(0, 0, 0)).centre
+    wanted = find_cut(label_map, margin=(0, 0, 0)).centre  # without any structure the middle, where no body may be
+    right, anterior, superior = (
+        min(max(index, first), end - 1) for index, (first, end) in zip(wanted, box, strict=True)
+    )
+    centre: Triple = (right, anterior, superior)
     cut = Cut(centre=centre, window=(slice(*box[0]), slice(*box[1]), slice(*box[2])))
     small = thumbnail(
         take_plane(scan, Plane.AXIAL, cut),
@@ -103,7 +107,7 @@ def case_sheets(
             for plane in Plane
         ),
         box=box,
-        shape=(right, anterior, superior),
+        shape=(scan.shape[0], scan.shape[1], scan.shape[2]),
         spacing_mm=spacing_mm,
         orientation=image.orientation,
         oblique_degrees=oblique_degrees(affine_mm),

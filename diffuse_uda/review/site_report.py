@@ -16,7 +16,7 @@ from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.scan_checks import classes_of
 from diffuse_uda.data.volumes import load_volume, require_same_grid
-from diffuse_uda.errors import ConfigError, DiffuseUdaError, GeometryError, InputError
+from diffuse_uda.errors import ConfigError, DiffuseUdaError, Finding, GeometryError, InputError
 from diffuse_uda.reporting.case_sheets import CaseSheets, case_sheets
 from diffuse_uda.reporting.site_page import CaseLine, EncodedCase, PagePlace, SiteReport, encode_case, render_site_page
 from diffuse_uda.reporting.sprites import SpriteLimits
@@ -79,16 +79,10 @@ def write_site_report(
         InputError: If no case at all can be used.
     """
     open_folder(plan)
-    measured, left_out = _measure_all(plan, segmenter, model_sha256, say)
+    measured, findings = _measure_all(plan, segmenter, model_sha256, say)
     if not measured:
-        raise InputError(
-            [
-                BrokenRuleError("no-cases", found=reason, wanted="a scan that can be used", fix="see `found`").at(
-                    centre="-", case=case_id
-                )
-                for case_id, reason in left_out
-            ]
-        )
+        raise InputError(findings)
+    left_out = tuple((finding.case, _in_one_line(finding)) for finding in findings)
     scores = {case.scan.case_id: scored for case in measured if (scored := _scores(case, plan.label_names))}
     ordered = put_in_order(measured, plan.label_names, scores)
     report = SiteReport(
@@ -103,7 +97,7 @@ def write_site_report(
     )
     pages = _write_pages(plan, report, ordered, {case.scan.case_id: case for case in measured}, say)
     _write_manifest(plan, report, ordered, measured, pages)
-    return WrittenReport(pages=tuple(pages), num_cases=len(measured), left_out=tuple(left_out))
+    return WrittenReport(pages=tuple(pages), num_cases=len(measured), left_out=left_out)
 
 
 def open_folder(plan: ReviewPlan) -> None:
@@ -128,17 +122,31 @@ def open_folder(plan: ReviewPlan) -> None:
 
 def _measure_all(
     plan: ReviewPlan, segmenter: LoadedSegmenter | None, model_sha256: str, say: Callable[[str], None]
-) -> tuple[list[MeasuredCase], list[tuple[str, str]]]:
-    measured, left_out = [], []
+) -> tuple[list[MeasuredCase], list[Finding]]:
+    measured, findings = [], []
     for number, scan in enumerate(plan.scans, start=1):
         said = f"{number} of {len(plan.scans)}: {scan.case_id}"
         try:
             measured.append(measure(scan, len(plan.label_names), plan.out, segmenter, model_sha256=model_sha256))
         except (BrokenRuleError, GeometryError) as error:
-            left_out.append((scan.case_id, str(error)))
-            said += f" is left out: {error}"
+            rule = error if isinstance(error, BrokenRuleError) else _other_grid(error)
+            findings.append(rule.at(centre="-", case=scan.case_id, file=scan.image.name))
+            said += f" is left out: {_in_one_line(findings[-1])}"
         say(said)
-    return measured, left_out
+    return measured, findings
+
+
+def _other_grid(error: GeometryError) -> BrokenRuleError:
+    return BrokenRuleError(
+        "grids-differ",
+        found=str(error),
+        wanted="the segmentation on the scan's own grid",
+        fix="resample it in the tool that made it, or let the model make a new one",
+    )
+
+
+def _in_one_line(finding: Finding) -> str:
+    return f"[{finding.rule}] found: {finding.found}; wanted: {finding.wanted}; fix: {finding.fix}"
 
 
 def _scores(case: MeasuredCase, label_names: Sequence[str]) -> dict[str, StructureScore]:

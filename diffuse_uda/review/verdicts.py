@@ -72,7 +72,7 @@ def read_verdicts(file: Path, folder: Path) -> Verdicts:
         InputError: With everything that is wrong: no such form, another report, unknown cases, a case with two
             verdicts, or a segmentation that is another one than was looked at.
     """
-    manifest = _read(folder / MANIFEST, "report-file", fix="name the report's folder with --report")
+    manifest = _read(folder / MANIFEST, "report-file", fix="name the report's folder with --report", max_bytes=None)
     if manifest.get("kind") != REPORT_KIND or manifest.get("schema") != REPORT_SCHEMA:
         raise _refusal(
             folder / MANIFEST,
@@ -83,7 +83,7 @@ def read_verdicts(file: Path, folder: Path) -> Verdicts:
                 fix="name the folder of a report of this version",
             ),
         )
-    said = _read(file, "verdicts-file", fix="take the file that the page saved, as it is")
+    said = _read(file, "verdicts-file", fix="take the file that the page saved, as it is", max_bytes=MAX_BYTES)
     broken = _form_problems(said) or _content_problems(said, manifest, folder)
     if broken:
         raise InputError([rule.at(centre="-", case=case, file=str(file)) for case, rule in broken])
@@ -109,14 +109,13 @@ def write_accepted(path: Path, verdicts: Verdicts) -> None:
         draft.write_text("".join(f"{case_id}\n" for case_id in sorted(verdicts.of(Choice.ACCEPT))), encoding="utf-8")
 
 
-def _read(file: Path, rule: str, *, fix: str) -> dict[str, Any]:
+def _read(file: Path, rule: str, *, fix: str, max_bytes: int | None) -> dict[str, Any]:
     try:
         size = file.stat().st_size
-        if size > MAX_BYTES:
-            broken = BrokenRuleError(
-                rule, found=f"{size:,} bytes", wanted=f"at most {MAX_BYTES:,}", fix="this is no such file; " + fix
+        if max_bytes is not None and size > max_bytes:
+            raise _refusal(
+                file, BrokenRuleError(rule, found=f"{size:,} bytes", wanted=f"at most {max_bytes:,}", fix=fix)
             )
-            raise _refusal(file, broken)
         content = json.loads(file.read_bytes())
     except OSError as error:
         found = error.strerror or type(error).__name__

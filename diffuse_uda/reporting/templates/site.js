@@ -166,6 +166,7 @@
     const { width, height } = context.canvas;
     scratch.width = width; scratch.height = height;
     const ring = scratch.getContext("2d");
+    ring.imageSmoothingEnabled = false;
     for (const [x, y] of [[1, 0], [-1, 0], [0, 1], [0, -1], [0.7, 0.7], [0.7, -0.7], [-0.7, 0.7], [-0.7, -0.7]]) {
       ring.drawImage(image, ...tile, x * line, y * line, width, height);
     }
@@ -207,6 +208,7 @@
     below.canvas.style.filter = `brightness(${byId("brightness").value}%) contrast(${byId("contrast").value}%)`;
     below.imageSmoothingQuality = "high";
     below.drawImage(plane.grey, ...tile, 0, 0, width, height);
+    above.imageSmoothingEnabled = false; // a border lies between voxels, and nowhere else
     above.globalAlpha = byId("opacity").value / 100;
     for (const [label, image] of Object.entries(plane.found)) {
       if (!visible(label)) continue;
