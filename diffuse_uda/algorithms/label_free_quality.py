@@ -143,12 +143,11 @@ def suspicion(cases: Sequence[Mapping[str, float | None]]) -> list[float]:
     """
     ranks: list[list[float]] = [[] for _ in cases]
     for name in {name: None for case in cases for name in case}:
-        known = [index for index, case in enumerate(cases) if case.get(name) is not None]
+        known = {index: value for index, case in enumerate(cases) if (value := case.get(name)) is not None}
         if len(known) == 1:
-            ranks[known[0]].append(0.5)
+            ranks[next(iter(known))].append(0.5)
             continue
-        values = [cases[index][name] for index in known]
-        for index, rank in zip(known, stats.rankdata(values), strict=True):
+        for index, rank in zip(known, stats.rankdata(list(known.values())), strict=True):
             ranks[index].append(float((rank - 1.0) / (len(known) - 1)))
     return [math.fsum(of_case) / len(of_case) if of_case else 1.0 for of_case in ranks]
 

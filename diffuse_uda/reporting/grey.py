@@ -29,7 +29,7 @@ def is_hounsfield(image: npt.NDArray[Any]) -> bool:
     """Tell a CT in Hounsfield units by its air and its bone, which no other modality has at these values."""
     air = np.count_nonzero(image <= AIR_HU) / image.size
     bone = np.count_nonzero(image >= BONE_HU) / image.size
-    return air >= LEAST_AIR and bone >= LEAST_BONE
+    return bool(air >= LEAST_AIR and bone >= LEAST_BONE)
 
 
 def as_grey(picture: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.nnunet import CaseFiles, CentreFolder, evaluation_cases, read_centre
@@ -50,14 +51,14 @@ def find_scans(places: Sequence[Path]) -> list[ReviewScan]:
     return sorted(found, key=lambda scan: scan.case_id)
 
 
-def centre_scans(centre: CentreFolder, part: str = "all") -> list[ReviewScan]:
+def centre_scans(centre: CentreFolder, part: Literal["development", "test", "all"] = "all") -> list[ReviewScan]:
     """All scans of a centre, with references of the held-out ones.
 
     Args:
         centre: A centre's folder.
         part: Which held-out scans may be scored: `development`, `test` or `all`.
     """
-    scored = {case.case_id for case in evaluation_cases(centre, part)}  # type: ignore[arg-type] - checked by the site
+    scored = {case.case_id for case in evaluation_cases(centre, part)}
 
     def scan_of(case: CaseFiles) -> ReviewScan:
         return ReviewScan(

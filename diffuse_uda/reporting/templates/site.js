@@ -209,10 +209,11 @@
     below.imageSmoothingQuality = "high";
     below.drawImage(plane.grey, ...tile, 0, 0, width, height);
     above.imageSmoothingEnabled = false; // a border lies between voxels, and nowhere else
-    above.globalAlpha = byId("opacity").value / 100;
+    const isOutline = byId("outline").checked;
+    above.globalAlpha = Math.min(1, (byId("opacity").value / 100) * (isOutline ? 2 : 1)); // a thin line needs more
     for (const [label, image] of Object.entries(plane.found)) {
       if (!visible(label)) continue;
-      if (byId("outline").checked) drawOutline(above, image, tile, 1.6 * scale);
+      if (isOutline) drawOutline(above, image, tile, 1.6 * scale);
       else above.drawImage(image, ...tile, 0, 0, width, height);
     }
     above.globalAlpha = 1;
