@@ -85,8 +85,10 @@ def measure(
     key = _key(scan, model_sha256, num_classes)
     if (known := _known(kept, key, shown)) is not None:
         return MeasuredCase(scan=scan, prediction=shown, **known)
+    answers: _Answers | None = None
+    doubts: dict[int, Doubt] = {}
     if segmenter is None:
-        label_map, answers, doubts = _given(scan, num_classes), None, {}
+        label_map = _given(scan, num_classes)
     else:
         with torch.inference_mode():
             label_map, answers, doubts = _answers(scan, segmenter, num_classes)

@@ -71,7 +71,8 @@ def complete(
         scans = with_predictions(scans, options.predictions)
     if options.references is not None:
         scans = with_references(scans, options.references)
-    segmenter, sha256, label_names = None, "", ()
+    segmenter, sha256 = None, ""
+    label_names: tuple[str, ...]
     made_by = []
     if options.model is not None:
         segmenter = load_segmenter(options.model)

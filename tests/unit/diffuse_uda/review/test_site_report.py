@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffuse_uda.algorithms import label_free_quality
 from diffuse_uda.errors import ConfigError, InputError
 from diffuse_uda.review import measuring, site_report
 from diffuse_uda.review.scans import ReviewScan
@@ -135,7 +136,7 @@ def test_no_report_among_scans_or_among_other_files(plan: ReviewPlan) -> None:
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     counted: list[int] = []
-    count = measuring.num_islands
+    count = label_free_quality.num_islands
 
     def counting(label_map: np.ndarray, label: int) -> int:
         counted.append(label)
@@ -172,17 +173,13 @@ def test_the_manifest_names_the_sums_of_what_is_shown(plan: ReviewPlan) -> None:
 
 
 def test_pages_are_filled_without_holding_more_than_one(plan: ReviewPlan) -> None:
-    held: list[int] = []
-    sizes = [30, 30, 30, 50, 90]
-
     class Case:
         def __init__(self, size: int) -> None:
             self.num_bytes = size
 
+    cases = map(Case, [30, 30, 30, 50, 90])
     pages = [
-        [case.num_bytes for case in page]
-        for page, is_last in site_report._paged(map(Case, sizes), 90)  # type: ignore[arg-type]
-        if held.append(is_last) is None
+        ([case.num_bytes for case in page], is_last)
+        for page, is_last in site_report._paged(cases, 90)  # type: ignore[arg-type]
     ]
-    assert pages == [[30, 30, 30], [50], [90]]
-    assert held == [False, False, True]
+    assert pages == [([30, 30, 30], False), ([50], False), ([90], True)]
