@@ -25,6 +25,7 @@ from diffuse_uda.egress_commands import audit, preview_egress, site_key
 from diffuse_uda.export_commands import add_export_commands
 from diffuse_uda.intake_command import check, rules
 from diffuse_uda.prepare_commands import prepare
+from diffuse_uda.review_commands import report, verdicts
 from diffuse_uda.site_code import site_code
 from diffuse_uda.types import SiteRole
 
@@ -165,6 +166,8 @@ app.add_typer(audit, name="audit")
 app.add_typer(prepare, name="prepare")
 app.command()(preview_egress)
 app.command()(site_key)
+app.command()(report)
+app.command()(verdicts)
 
 
 def main() -> None:

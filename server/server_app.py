@@ -29,6 +29,7 @@ from server.history import Event, Listener, RoundSaved, StudyFinished, StudyStar
 from server.introductions import meet_sites
 from server.journal import JOURNAL_FILE, Happening, Journal
 from server.mail import Mail
+from server.mlflow_events import MlflowEvents
 from server.plan_files import write_plan
 from server.register import Register
 from server.resume import (
@@ -49,6 +50,7 @@ from server.run_folder import changed_models, open_run_folder, save_segmenters
 from server.run_record import RunRecord
 from server.start import BEGINNING, load_starting_point, restore_record
 from server.strategy import FederatedPhases
+from server.tensorboard_events import TensorBoardEvents
 from server.workflow import Step, require_membership, steps
 
 
@@ -95,6 +97,7 @@ def _run_study(
     name_run: Callable[[], str],
 ) -> None:
     started = time.monotonic()
+    mlflow = [MlflowEvents(options.run_dir, options.mlflow)] if options.mlflow else []
     found = _to_go_on(options)
     study = describe_study(config, options.start_from)
     if found is not None:
@@ -136,10 +139,11 @@ def _run_study(
         going_on = {"number": start.number, "damaged": list(resumption.damaged)}
         record.journal.append(Happening.RESUMED, going_on)
 
+    listeners: list[Listener] = [record.hear, register.hear, notify, TensorBoardEvents(options.run_dir), *mlflow]
+
     def tell(event: Event) -> None:
-        record.hear(event)
-        register.hear(event)
-        notify(event)
+        for listener in listeners:
+            listener(event)
 
     federation = FederatedPhases(
         config=config,

@@ -199,4 +199,11 @@ FILES = (
         wanted="a cache of prepared cases",
         fix="delete it; it is made again from the scans",
     ),
+    Rule(
+        slug="no-scan",
+        code="F46",
+        reaction=Reaction.RUN,
+        wanted="a NIfTI file, a folder of them, or the folder of a DICOM series",
+        fix="name the scans that are meant",
+    ),
 )
