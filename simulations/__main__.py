@@ -70,8 +70,7 @@ def demo(
     )
     results = run_federation(federation, console)
     print_table(results, console)
-    console.print(f"\nopen {federation.run_dir / 'report.html'}", highlight=False)
-    console.print(f"and {federation.run_dir / FEDERATION_PAGE}, the coordinator's page", highlight=False)
+    _name_pages(federation.run_dir, console)
 
 
 @app.command()
@@ -91,8 +90,7 @@ def flower(
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
     results = run_under_flower(phantom_centres(seed), out / name, changes, command, console, is_fresh=fresh)
     print_table(results, console)
-    console.print(f"\nopen {out / name / 'report.html'}", highlight=False)
-    console.print(f"and {out / name / FEDERATION_PAGE}, the coordinator's page", highlight=False)
+    _name_pages(out / name, console)
 
 
 @app.command()
@@ -222,6 +220,12 @@ def parse_override(item: str) -> tuple[str, Scalar]:
         except ValueError:
             continue
     return key, text
+
+
+def _name_pages(run_dir: Path, console: Console) -> None:
+    """Each on one line, however narrow the terminal is: a path is there to be copied."""
+    console.print(f"\nopen {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"and {run_dir / FEDERATION_PAGE}, the coordinator's page", highlight=False, soft_wrap=True)
 
 
 def print_table(results: Results, console: Console) -> None:
