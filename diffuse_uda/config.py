@@ -205,6 +205,13 @@ class PseudoLabelConfig(_Section):
     """Components smaller than this share of a class's largest one are dropped; 1 keeps only the largest."""
 
 
+class PredictionConfig(_Section):
+    """How scans are labelled with a finished segmenter."""
+
+    mixture_share: Fraction = 0.5
+    """Weight of what the scan's own intensities say (by the mixture of `pseudo-label`); 0 is the network alone."""
+
+
 class SynthesiseConfig(_Section):
     """How many pairs the generator renders."""
 
@@ -321,6 +328,7 @@ class StudyConfig(_Section):
     warm_up: WarmUpConfig = WarmUpConfig()
     adapt: AdaptConfig = AdaptConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    prediction: PredictionConfig = PredictionConfig()
     recolour: RecolourConfig = RecolourConfig()
     diffuse: DiffuseConfig = DiffuseConfig()
     synthesise: SynthesiseConfig = SynthesiseConfig()

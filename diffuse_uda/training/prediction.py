@@ -16,7 +16,7 @@ from diffuse_uda.errors import CheckpointError, InputError
 from diffuse_uda.models import build_segmenter
 from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
 from diffuse_uda.training.device import choose_device, place
-from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.inference import label_probabilities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def segment_volume(segmenter: LoadedSegmenter, scan: Volume) -> Volume:
     grid = segmenter.config.grid
     case = prepare_volume("", scan, None, grid.spacing_mm, grid.patch_size)
     with torch.inference_mode():
-        probabilities = predict_probabilities(segmenter.model, case.image, grid, segmenter.config.compute)
+        probabilities = label_probabilities(segmenter.model, case.image, segmenter.config)
     return restore_to_scan(probabilities, case)
 
 
