@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class LoadedSegmenter:
     config: StudyConfig
     label_names: tuple[str, ...]
     """Classes in the order of their values, background first."""
+
+    def network_alone(self) -> LoadedSegmenter:
+        """The same without the scan's own intensities (`prediction.mixture-share`): all that an exported form holds."""
+        prediction = self.config.prediction.model_copy(update={"mixture_share": 0.0})
+        return dataclasses.replace(self, config=self.config.model_copy(update={"prediction": prediction}))
 
 
 def segmenter_metadata(config: StudyConfig, label_names: tuple[str, ...]) -> dict[str, object]:

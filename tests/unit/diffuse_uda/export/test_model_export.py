@@ -130,6 +130,7 @@ def test_the_card_tells_counts_rounds_and_scores_under_pseudonyms(run: Path, tmp
         "two radiologists",
         "0.8125",
         "Not a medical device",
+        "Exported forms hold the network alone",
         card["training"]["plan_sha256"],
     ):
         assert words in text
