@@ -197,8 +197,9 @@ class PseudoLabelConfig(_Section):
     """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
     mixture_share: Fraction = 1.0
     """Weight of the mixture's probabilities when scans are labelled first; the rest is the network's."""
-    later_mixture_share: Fraction = 0.5
-    """The same whenever scans are labelled again: the better the network, the less intensities alone have to tell."""
+    later_mixture_share: Fraction = 0.0
+    """The same whenever scans are labelled again: what they say feeds the class table, and mixture and table would feed
+    on each other."""
     shading_sigma_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """Width of the Gaussian that smooths each scan's shading in the mixture; 0 takes all scans as evenly lit."""
     min_component_fraction: Fraction = 0.2

@@ -27,7 +27,7 @@ from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
-from simulations.recipes import DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
+from simulations.recipes import DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
 from simulations.rehearsal.plan import Kill, Rehearsal
 from simulations.rehearsal.rehearse import rehearse
 from simulations.study.cohorts import study_folders
@@ -55,8 +55,7 @@ def demo(
     console = Console()
     folders = phantom_centres(seed) if data is None else find_centres(data, target or ())
     source = check_centres(folders)[0]
-    recipe = PHANTOM_DEMO if data is None else DEMO
-    flat: dict[str, Scalar] = {**recipe, **working_grid(source.files), "name": name, "seed": seed}
+    flat: dict[str, Scalar] = {**DEMO, **working_grid(source.files), "name": name, "seed": seed}
     flat.update(parse_override(item) for item in overrides or ())
     config = StudyConfig.from_flat(flat)
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
