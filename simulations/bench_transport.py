@@ -174,7 +174,7 @@ def _environment(home: Path) -> dict[str, str]:
 @contextmanager
 def _running(command: list[str], environment: Mapping[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program and everything it starts; both are gone afterwards."""
-    with (home / f"{command[0]}.log").open("wb") as log:
+    with (home / f"{Path(command[0]).name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
             command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )

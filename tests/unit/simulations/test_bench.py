@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -10,7 +13,7 @@ from rich.table import Table
 
 from simulations.bench import covered, sites_table, transport_table
 from simulations.bench_sites import ServerCost, measure_sites
-from simulations.bench_transport import KINDS, RoundTrip, measure_transport
+from simulations.bench_transport import KINDS, RoundTrip, _log_end, _running, measure_transport
 
 
 def test_sites_that_work_at_the_same_time_count_once() -> None:
@@ -86,3 +89,9 @@ def test_both_ways_bring_the_right_weights_back_through_real_processes() -> None
     for trip in trips:
         assert trip.seconds > 0.0
         assert set(trip.peak_bytes) == set(KINDS.values())
+
+
+def test_what_a_program_says_stays_in_its_folder(tmp_path: Path) -> None:
+    with _running([sys.executable, "-c", "print('it failed')"], os.environ, tmp_path) as process:
+        process.wait()
+    assert "it failed" in _log_end(tmp_path)
