@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from client.site_batches import deformation_of, labelled_examples, training_examples
+from client.site_batches import deformation_of, labelled_examples, training_examples, unlabelled_examples
 from client.workplace import Workplace, trained
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance, measure_appearance
 from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
@@ -37,13 +37,15 @@ TRUSTED = 0.5
 
 
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: label its training scans with the mean of the last global models, and keep how sure they were.
+    """Label the training scans without a label map with the mean of the last global models; keep how sure they were.
 
-    Right after recolouring, with the received model alone: a target rests in those rounds, and what it remembers is of
-    the adaptation before.
+    These are all of a target's, and what a source has of them. Right after recolouring, and whenever LE-UDA labels
+    again, with the received model alone: what a site remembers is of the adaptation before.
     """
     config = work.config
-    cases = training_examples(work)
+    cases = unlabelled_examples(work)
+    if not cases:
+        return SiteReply(num_examples=len(training_examples(work)), metrics={})
     after_recolouring = work.order.phase.startswith(PhaseName.RELABEL.value)
     remembered = [] if after_recolouring else work.state.recent_globals()
     models = [

@@ -224,17 +224,19 @@ def _check_source_has_label_maps(seen: _Inspection, centre: CentreFolder) -> Non
         rule = BrokenRuleError(
             "no-labels-at-source",
             found=f"{len(missing)} scans in imagesTr and no label map in labelsTr",
-            wanted="labelsTr/<case>.nii.gz for every scan: the source is what all centres learn from",
+            wanted="labelsTr/<case>.nii.gz for some scans at least: the source is what all centres learn from",
             fix="add the label maps, or give this centre the role of a target",
         )
         seen.problems.append(rule.at(centre=seen.site_id, file=str(centre.root / "labelsTr")))
         return
     for case in missing:
+        if case.case_id in centre.unlabelled:
+            continue
         rule = BrokenRuleError(
             "image-without-label-map",
             found=f"no labelsTr/{case.case_id}.nii.gz",
-            wanted="a label map for every training scan of the source",
-            fix="add it, or take the scan out",
+            wanted="a label map for every training scan of the source that is not declared to have none",
+            fix="add it, name the scan under `unlabelled` in dataset.json, or take it out",
         )
         seen.problem(rule, case, case.image)
 

@@ -23,6 +23,8 @@ class PhaseName(StrEnum):
     DIFFUSE = "diffuse"
     SYNTHESISE = "synthesise"
     REFINE = "refine"
+    TRANSLATE = "translate"
+    ENSEMBLE = "ensemble"
     EVALUATE = "evaluate"
 
 
@@ -38,7 +40,7 @@ class Task(StrEnum):
     ADAPT_LOCALLY = "adapt_locally"
     """Target, local: adapt the shipped segmenter alone and keep it."""
     PSEUDO_LABEL = "pseudo_label"
-    """Target, local: label its training scans with the last global models."""
+    """Local: label the training scans that have no label map with the last global models."""
     DESCRIBE = "describe"
     """Both: what its classes look like, into its row of the generator's class table; nothing is trained."""
     KEEP_TABLE = "keep_table"
@@ -53,6 +55,10 @@ class Task(StrEnum):
     """Source: supervised steps on real and synthetic pairs."""
     REFINE_TARGET = "refine_target"
     """Target: supervised steps on its synthetic pairs, consistency on its scans."""
+    TRANSLATE = "translate"
+    """Both, local: its scans in another domain's look and back; they never leave."""
+    ENSEMBLE = "ensemble"
+    """Both: self-ensembling between the looks of its scans; at the source with its labels."""
     EVALUATE = "evaluate"
     """Any site with held-out labels: scores of the received segmenter. Only evaluations read a target's labels."""
     EVALUATE_LOCALLY = "evaluate_locally"
