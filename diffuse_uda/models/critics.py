@@ -93,7 +93,7 @@ def decoder_levels(segmenter: nn.Module) -> tuple[nn.Module, ...]:
     if len(levels) < NUM_LEVELS:
         msg = (
             f"critics judge {NUM_LEVELS} levels of the decoder, this segmenter has {len(levels)}: give "
-            "segmenter.channels one entry more, or set le-uda.adversarial-weight = 0"
+            "segmenter.channels more entries, or set ensemble.adversarial-weight = 0"
         )
         raise ConfigError(msg)
     return tuple(levels[:NUM_LEVELS])

@@ -170,6 +170,16 @@ def test_source_without_any_label_map_is_one_problem(make_centre: MakeCentre) ->
     assert "3 scans in imagesTr and no label map" in findings[0].found
 
 
+def test_a_source_may_declare_scans_without_labels_but_not_all_of_them(make_centre: MakeCentre) -> None:
+    root = make_centre(unlabelled=["case1", "case2"])
+    (root / "labelsTr" / "case2.nii.gz").unlink()
+    report = check_centre(root, SiteRole.SOURCE, site_id="leeds")
+    assert [case.label_map is not None for case in report.centre.train] == [True, False, False]
+    with pytest.raises(InputError) as caught:
+        check_centre(make_centre("york", unlabelled=["case0", "case1", "case2"]), SiteRole.SOURCE, site_id="york")
+    assert "no-labels-at-source" in [finding.rule for finding in caught.value.findings]
+
+
 def test_class_that_no_source_case_shows_is_refused(make_centre: MakeCentre) -> None:
     findings = _findings(make_centre(labels={"background": 0, "ventricle": 1, "myocardium": 2, "aorta": 3}))
     assert [finding.rule for finding in findings] == ["class-absent"]

@@ -10,7 +10,7 @@ from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import Exchange, Method, PhaseName, Task, evaluation
 from diffuse_uda.types import ModelName, Scalar, SiteRole
 
-METHODS = ["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda"]
+METHODS = ["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "le-uda"]
 
 
 def built(method: str, **flat: Scalar) -> Method:
@@ -214,3 +214,54 @@ def test_the_source_scores_only_what_all_sites_share(per_target: bool) -> None: 
 def test_one_segmenter_for_all_targets_is_a_choice() -> None:
     config = StudyConfig.from_flat({"refine.per-target": False})
     assert build_method(config, num_targets=3) == build_method(config)
+
+
+def test_le_uda_labels_describes_translates_and_ensembles_by_turns() -> None:
+    assert labels(built("le-uda")) == [
+        "warm-up",
+        "evaluate-source-only",
+        "pseudo-label",
+        "describe",
+        "translate",
+        "ensemble",
+        "relabel-2",
+        "describe-2",
+        "translate-2",
+        "ensemble-2",
+        "evaluate-le-uda",
+    ]
+    for phase in built("le-uda").phases[2:-1]:
+        assert phase.tasks.keys() == {SiteRole.SOURCE, SiteRole.TARGET}
+        stays = phase.name in {PhaseName.PSEUDO_LABEL, PhaseName.RELABEL, PhaseName.TRANSLATE}
+        assert (phase.exchange is Exchange.NOTHING) is stays
+
+
+@pytest.mark.parametrize(
+    ("translator", "between"),
+    [
+        ("diffusion", ["describe", "diffuse", "translate"]),
+        ("encoding", ["describe", "diffuse", "translate"]),
+        ("class-contrast", ["describe", "translate"]),
+        ("fourier", ["translate"]),
+        ("none", ["translate"]),
+    ],
+)
+def test_only_a_generator_that_translates_is_trained(translator: str, between: list[str]) -> None:
+    options: dict[str, Scalar] = {
+        "ensemble.translator": translator,
+        "ensemble.num-turns": 1,
+        "exchange.allow-style-blocks": True,
+    }
+    found = labels(built("le-uda", **options))
+    assert found[found.index("pseudo-label") + 1 : found.index("ensemble")] == between
+
+
+def test_le_uda_may_keep_a_student_for_every_target() -> None:
+    method = build_method(StudyConfig.from_flat({"method": "le-uda", "ensemble.per-target": True}), num_targets=2)
+    assert [label for label in labels(method) if label.startswith("ensemble")] == [
+        "ensemble-for-1",
+        "ensemble-for-2",
+        "ensemble-2-for-1",
+        "ensemble-2-for-2",
+    ]
+    assert SiteRole.SOURCE not in method.phases[-1].tasks
