@@ -70,7 +70,6 @@ def translate(work: Workplace, weights: StateDict) -> SiteReply:
 
 def ensemble(work: Workplace, weights: StateDict) -> SiteReply:
     """Both: self-ensembling steps on the looks of the site's scans; at the source with the labels it has."""
-    exact, pseudo = work.state.load_examples(EXACT), work.state.load_examples(PSEUDO)
     student, name = work.model(ModelName.SEGMENTER, weights), f"teacher-{work.order.phase}"
     start = {key: tensor.clone() for key, tensor in weights.items()}
     kept = work.state.load_tensors(name)
@@ -83,9 +82,9 @@ def ensemble(work: Workplace, weights: StateDict) -> SiteReply:
     reply = fitted(
         work,
         student,
-        ensemble_loss(work, student, teacher, exact=exact, pseudo=pseudo, draw=work.generator("batch")),
+        ensemble_loss(work, student, teacher, draw=work.generator("batch")),
         work.config.ensemble,
-        len(exact) + len(pseudo),
+        len(labelled_examples(work)),
         # as in the adaptation: AdamW would normalise a factor on a loss that stands alone away
         rate_scale=1.0 if is_source else ensembling_ramp(work),
         after_step=lambda step: follow(first_step + step),
@@ -101,29 +100,22 @@ def ensembling_ramp(work: Workplace) -> float:
     return ramp_up(work.order.server_round / work.order.num_rounds, 1.0)
 
 
-def ensemble_loss(
-    work: Workplace,
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    exact: list[Example],
-    pseudo: list[Example],
-    draw: torch.Generator,
-) -> StepLoss:
+def ensemble_loss(work: Workplace, student: nn.Module, teacher: nn.Module, *, draw: torch.Generator) -> StepLoss:
     """Self-ensembling on scans and their looks, and supervision in all three looks of those with exact labels.
 
+    Pseudo-labels, which some looks were made with, are not read.
+
     Args:
-        work: The site's place of work.
+        work: The site's place of work; its state holds the looks.
         student: The segmenter that learns, with its critics.
         teacher: Its moving average; whoever takes the steps moves it.
-        exact: Looks of scans with exact labels; none at a target.
-        pseudo: Looks of the others; none at a source whose scans all have labels. Their pseudo-labels are not read.
         draw: CPU generator of everything random.
 
     Raises:
         SiteTaskError: If there are no looks at all.
     """
     config = work.config.ensemble
+    exact, pseudo = work.state.load_examples(EXACT), work.state.load_examples(PSEUDO)
     if not exact and not pseudo:
         msg = f"no looks in {work.state.folder}: the phase `translate` has to come before `ensemble`"
         raise SiteTaskError(msg)

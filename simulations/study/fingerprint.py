@@ -22,15 +22,16 @@ CHECKOUT = Path(__file__).parents[2]
 _ADAPTED = frozenset({PhaseName.ADAPT, PhaseName.ADAPT_LOCALLY})
 
 READ_BY: Mapping[str, frozenset[PhaseName]] = {
-    "style": _ADAPTED,
-    "adapt": _ADAPTED,
-    "exchange": _ADAPTED,
-    "pseudo_label": _ADAPTED,
+    "style": _ADAPTED | {PhaseName.TRANSLATE},
+    "adapt": _ADAPTED | {PhaseName.ENSEMBLE},
+    "exchange": _ADAPTED | {PhaseName.TRANSLATE},
+    "pseudo_label": _ADAPTED | {PhaseName.PSEUDO_LABEL},
     "recolour": frozenset({PhaseName.RECOLOUR}),
-    "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
-    "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
+    "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
+    "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
     "diffuse": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE}),
     "synthesise": frozenset({PhaseName.SYNTHESISE}),
+    "ensemble": frozenset({PhaseName.TRANSLATE, PhaseName.ENSEMBLE}),
     "refine": frozenset({PhaseName.RECOLOUR, PhaseName.REFINE, PhaseName.ADAPT_LOCALLY}),
 }
 """Phases before which a section of the configuration is not read. A section that is not listed matters from the start.
