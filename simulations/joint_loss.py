@@ -113,10 +113,13 @@ def site_loss(work: Workplace, student: nn.Module, teacher: nn.Module, works: Se
         case Task.RECOLOUR | Task.REFINE_SOURCE:
             loss_of = recolour_loss if work.order.task is Task.RECOLOUR else refine_source_loss
             return loss_of(work, student, labelled_examples(work), draw=draw)
-        case Task.REFINE_TARGET:
-            return refine_target_loss(work, student, teacher, labelled_examples(work), draw=draw)
-        case Task.ENSEMBLE:
-            return ensemble_loss(work, student, teacher, draw=draw)
+        case Task.REFINE_TARGET | Task.ENSEMBLE:
+            is_ensemble = work.order.task is Task.ENSEMBLE
+            return (
+                ensemble_loss(work, student, teacher, draw=draw)
+                if is_ensemble
+                else refine_target_loss(work, student, teacher, labelled_examples(work), draw=draw)
+            )
         case _:
             msg = f"task {work.order.task.value!r} has no loss to add to others; teach it to `site_loss`"
             raise SiteTaskError(msg)

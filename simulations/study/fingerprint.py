@@ -89,7 +89,9 @@ def _matters(config: StudyConfig, method: Method, done: Sequence[Phase]) -> dict
         for key, value in values.items()
         if key not in IN_PHASES and (key not in READ_BY or not names.isdisjoint(READ_BY[key]))
     }
-    return {**kept, "variant": str(method.adapt) if names - {PhaseName.WARM_UP, PhaseName.EVALUATE} else ""}
+    variant = str(method.adapt) if names - {PhaseName.WARM_UP, PhaseName.EVALUATE} else ""
+    # critics are part of the first model already, long before anything learns from them
+    return {**kept, "variant": variant, "has_critics": config.has_critics}
 
 
 def _spelt(phase: Phase) -> dict[str, Any]:
