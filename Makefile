@@ -16,7 +16,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help setup demo study study-ablations test check format bench simulation publish lock clean
+.PHONY: help setup demo study study-ablations test chaos check format bench simulation publish lock clean
 
 help:
 	@echo "make setup       a virtual environment with exactly the locked packages"
@@ -26,6 +26,7 @@ help:
 	@echo "make study-ablations NAME=brain4     the same with one thing changed at a time"
 	@echo "make simulation  the same apps under Flower's simulation engine (flwr run .)"
 	@echo "make test        every test that CI runs, with branch coverage"
+	@echo "make chaos       the slow ones: processes killed, disks full, hours of rounds, every byte on the wire"
 	@echo "make check       format, lint, types, import contracts"
 	@echo "make bench       what the machinery costs: memory of aggregation, time beside training"
 
@@ -62,7 +63,10 @@ simulation: setup
 	$(RUN)/python -m simulations flower
 
 test: setup
-	$(RUN)/python -m pytest --cov --cov-report=term -m "not gpu"
+	$(RUN)/python -m pytest --cov --cov-report=term -m "not gpu and not chaos"
+
+chaos: setup
+	$(RUN)/python -m pytest --chaos results/chaos -m "not gpu"
 
 check: setup
 	$(RUN)/ruff format --check .

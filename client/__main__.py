@@ -16,14 +16,12 @@ import typer
 from client.bundle_approval import approve as approve_bundle
 from client.site_launcher import ask_hub, check_site, run_site, summary
 from client.site_settings import SiteSettings
-from diffuse_uda.cli import run_command_line
+from diffuse_uda.command_line import EXIT_FAILED, run_command_line
 from diffuse_uda.deployment.readiness import wait_until_serving
 from diffuse_uda.deployment.settings_file import read_settings
 from diffuse_uda.doctor.grpc_health import SERVING
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.flower_internals import app_bundle_sha256
-
-EXIT_FAILED = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

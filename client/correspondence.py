@@ -13,6 +13,7 @@ from client.run_book import RunBook, read_book, write_book
 from client.site import Site
 from client.site_commits import begin_run, carried_out_once
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import CheckpointError, RefusalError
 from diffuse_uda.exchange.audit import AuditLog, Log
 from diffuse_uda.exchange.audit_entries import (
     MESSAGE_SENT,
@@ -103,6 +104,7 @@ def receive(desk: Desk, message_type: str, content: Content) -> Received:
         event,
         order_facts(
             run=envelope.run,
+            fall_backs=envelope.fall_backs,
             site_id=desk.site.site_id,
             message_type=message_type,
             payload=letter.payload,
@@ -162,7 +164,7 @@ def answer_with_work(desk: Desk, letter: Received, run_task: RunTask) -> Content
     write_book(site.workspace, run, book)
 
     def work() -> SiteReply:
-        reply = policy.withhold(run_task(site, config, order, weights))
+        reply = policy.withhold(run_task(site, policy.narrowed(config), order, weights))
         policy.check(reply)
         return reply
 
@@ -178,7 +180,9 @@ def answer_with_work(desk: Desk, letter: Received, run_task: RunTask) -> Content
 
 
 def refuse(desk: Desk, letter: Received, words: str) -> str:
-    """Sign and write down sealed words about what went wrong.
+    """Sign, count and write down sealed words about what went wrong.
+
+    They leave even when the run's budget is used up: a site that says nothing would be waited for.
 
     Returns:
         The words with the signature behind them.
@@ -191,9 +195,19 @@ def refuse(desk: Desk, letter: Received, words: str) -> str:
         payload=words_digest(words),
     )
     text = signed_words(words, statement, desk.key)
+    if (book := _known_book(desk, letter)) is not None:
+        write_book(desk.site.workspace, statement.run, replace(book, sent_bytes=book.sent_bytes + len(text)))
     facts = message_facts(statement, desk.key.public, desk.key.sign(statement), len(text)) | {"words": words}
     desk.log.append(MESSAGE_SENT, facts)
     return text
+
+
+def _known_book(desk: Desk, letter: Received) -> RunBook | None:
+    """What the site knows of the letter's run; None as well if that is what went wrong."""
+    try:
+        return read_book(desk.site.workspace, letter.envelope.run)
+    except (RefusalError, CheckpointError):
+        return None
 
 
 def _statement(desk: Desk, letter: Received, kind: MessageKind, content: Content) -> Statement:

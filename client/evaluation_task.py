@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 
 from client.cases import test_cases, test_files
 from client.workplace import Workplace
@@ -46,19 +47,27 @@ def evaluate(work: Workplace, weights: StateDict) -> SiteReply:
     report = {case: {name: dataclasses.asdict(score) for name, score in rows.items()} for case, rows in scores.items()}
     with replaced_atomically(folder / "scores.json") as draft:
         draft.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return SiteReply(num_examples=len(cases), metrics=_summary(scores))
+    least = work.config.exchange.min_cases_for_statistics
+    return SiteReply(num_examples=len(cases), metrics=summary(scores, least=least))
 
 
-def _summary(scores: dict[str, dict[str, StructureScore]]) -> dict[str, float]:
-    """Means over cases of means over structures; distances only where they are defined, with the count of the rest."""
+def summary(scores: Mapping[str, Mapping[str, StructureScore]], *, least: int) -> dict[str, float]:
+    """Means over cases of means over structures; distances only where they are defined, with the count of the rest.
+
+    Args:
+        scores: By case and structure.
+        least: A mean that is defined for fewer cases, though there are more, would be about single ones: it is left
+            out. Where there are fewer cases altogether, the site's gate has its word.
+    """
     rows = [list(case.values()) for case in scores.values()]
     dice = [_mean([score.dice for score in row]) for row in rows]
     hd95 = [_mean([score.hd95_mm for score in row]) for row in rows]
     undefined = sum(score.hd95_mm is None for row in rows for score in row)
-    summary = {"dice": _mean(dice), "hd95-mm": _mean(hd95), "undefined": float(undefined)}
-    return {key: value for key, value in summary.items() if value is not None}
+    wanted = max(1, min(least, len(rows)))
+    means = {"dice": _mean(dice, wanted=wanted), "hd95-mm": _mean(hd95, wanted=wanted), "undefined": float(undefined)}
+    return {key: value for key, value in means.items() if value is not None}
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: list[float | None], *, wanted: int = 1) -> float | None:
     known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+    return math.fsum(known) / len(known) if len(known) >= wanted else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -29,6 +30,8 @@ from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.training.looks import seen_in_domain
 from diffuse_uda.types import ModelName, SiteRole, StateDict
 
+logger = logging.getLogger(__name__)
+
 APPEARANCE = "appearance"
 """What the source keeps of the class table it received: what classes look like in every domain, its own first."""
 
@@ -39,15 +42,14 @@ TRUSTED = 0.5
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
     """Label the training scans without a label map with the mean of the last global models; keep how sure they were.
 
-    These are all of a target's, and what a source has of them. Right after recolouring, and whenever LE-UDA labels
-    again, with the received model alone: what a site remembers is of the adaptation before.
+    These are all of a target's, and what a source has of them. The last models since scans were labelled before:
+    those of an earlier part of the method are far worse.
     """
     config = work.config
     cases = unlabelled_examples(work)
     if not cases:
         return SiteReply(num_examples=len(training_examples(work)), metrics={})
-    after_recolouring = work.order.phase.startswith(PhaseName.RELABEL.value)
-    remembered = [] if after_recolouring else work.state.recent_globals()
+    remembered = work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)
         for kept in [*remembered, weights][-config.pseudo_label.num_ensembled_rounds :]
@@ -65,7 +67,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         num_iterations=config.pseudo_label.num_em_iterations,
         shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
     )
-    again = work.order.pass_index > 0 or after_recolouring
+    again = work.order.pass_index > 0 or work.order.phase.startswith(PhaseName.RELABEL.value)
     share = config.pseudo_label.later_mixture_share if again else config.pseudo_label.mixture_share
     for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):
         pseudo = pseudo_label(
@@ -78,6 +80,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         labelled.append(dataclasses.replace(case, label_map=pseudo.label_map.to(torch.uint8), voxel_weight=weight))
     passing(Landmark.PSEUDO_LABEL)
     work.state.save_examples("pseudo-labelled", labelled)
+    work.state.forget_globals()
     return SiteReply(num_examples=len(cases), metrics={"confidence": sure})
 
 
@@ -135,13 +138,29 @@ def diffuse_loss(
 
 
 def set_class_table_row(work: Workplace, denoiser: Denoiser, examples: list[Example]) -> None:
-    """Put what this site's classes look like into its row of the class table when a diffusion phase begins."""
-    if denoiser.class_table is not None and work.order.server_round == 1:
-        denoiser.class_table.describe(work.domain, appearance_of(examples, work.num_classes))
+    """Put what this site's classes look like into its row of the class table when a diffusion phase begins.
+
+    Not over fewer cases than statistics need to leave: the row would stay here, and a network that has learned beside
+    it would fit nobody else's.
+    """
+    if denoiser.class_table is None or work.order.server_round != 1:
+        return
+    wanted = work.config.exchange.min_cases_for_statistics
+    if len(examples) < wanted:
+        words = "%d cases, and statistics leave over %d: this site tells nothing about its classes"
+        logger.warning(words, len(examples), wanted)
+        return
+    denoiser.class_table.describe(work.domain, appearance_of(examples, work.num_classes, least=wanted))
 
 
-def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
-    """Describe a site's classes; what they look like is told by voxels whose label has more than half weight."""
+def appearance_of(examples: list[Example], num_classes: int, *, least: int = 1) -> ClassAppearance:
+    """Describe a site's classes; what they look like is told by voxels whose label has more than half weight.
+
+    Args:
+        examples: Scans with label maps, exact or pseudo.
+        num_classes: Classes, background included.
+        least: Cases that a class has to be seen in; one that fewer patients have is left out like one that nobody has.
+    """
     images, classes, trusted = [], [], []
     for example in examples:
         keep = torch.ones_like(example.image, dtype=torch.bool)
@@ -150,9 +169,19 @@ def appearance_of(examples: list[Example], num_classes: int) -> ClassAppearance:
         images.append(example.image.flatten())
         classes.append(_label_map_of(example).flatten())
         trusted.append(keep.flatten())
+    rare = _seen_in_fewer(classes, num_classes, least)
+    told = [~rare[label_map.long()] for label_map in classes]
     return measure_appearance(
-        torch.cat(images), torch.cat(classes), num_classes=num_classes, trusted=torch.cat(trusted)
+        torch.cat([image * known for image, known in zip(images, told, strict=True)]),
+        torch.cat(classes),
+        num_classes=num_classes,
+        trusted=torch.cat(trusted) & torch.cat(told),
     )
+
+
+def _seen_in_fewer(label_maps: list[Tensor], num_classes: int, least: int) -> Tensor:
+    seen = sum(torch.bincount(label_map.long(), minlength=num_classes) > 0 for label_map in label_maps)
+    return cast("Tensor", seen) < least
 
 
 def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
@@ -173,9 +202,13 @@ def synthesise(work: Workplace, weights: StateDict) -> SiteReply:
 
 def _keep_table(work: Workplace, denoiser: Denoiser) -> None:
     """Keep the rows of all domains for the steps on labelled scans; a generator without a class table has none."""
-    if denoiser.class_table is not None:
-        known = denoiser.class_table.appearance(range(len(work.order.domains)))
-        work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
+    if denoiser.class_table is None:
+        return
+    known = denoiser.class_table.appearance(range(len(work.order.domains)))
+    for site_id, is_told in zip(work.order.domains, known.is_told.tolist(), strict=True):
+        if not is_told:
+            logger.warning("site %s tells nothing about its classes: random looks stand for its own", site_id)
+    work.state.save_tensors(APPEARANCE, dataclasses.asdict(known))
 
 
 def _diffusion_batch(work: Workplace, examples: list[Example], size: int, draw: torch.Generator) -> Batch:
@@ -219,7 +252,7 @@ def _to_render(
     """Label maps and bodies as scans of other domains show them, and the domains.
 
     What is known of those domains says how much of the body their scans show; at the source, whose labels are exact,
-    it also gives structures sizes between those here and there.
+    it also gives structures sizes between those here and there. Where nothing is known, both are as they are here.
     """
     config = work.config.synthesise
     # a label map larger than a patch is rendered patch by patch: the generator never saw more than one patch
@@ -234,10 +267,11 @@ def _to_render(
         field = deformation_of(label_map, draw, ratios=ratios)
         images, label_map = deform_image(images, field), deform_label_map(label_map, field)
     body = images > 0
+    # in its own look a site shows what its scans show
     if known is not None:
         there = seen_in_domain(body, label_map, known.of(domain), draw)
-        elsewhere = (domain != work.domain).view(-1, 1, 1, 1, 1).to(body.device)
-        body = torch.where(elsewhere, there, body)
+        elsewhere = (domain != work.domain) & known.is_told[domain]
+        body = torch.where(elsewhere.view(-1, 1, 1, 1, 1).to(body.device), there, body)
     return label_map, body, domain.to(work.device)
 
 

@@ -17,8 +17,8 @@ from client.site import Site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import RefusalError
 from diffuse_uda.exchange import plan as study_plan
-from diffuse_uda.exchange.card_policy import MAX_LABELS, MAX_STYLE_SHARE
-from diffuse_uda.exchange.envelopes import Envelope
+from diffuse_uda.exchange.card_policy import MAX_LABELS, MAX_STYLE_SHARE, is_label_name, is_site_id
+from diffuse_uda.exchange.envelopes import MOST_FALL_BACKS, VERSION, Envelope
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.exchange.plan import forms_of, phase_of, phases_of, plan_hash
 from diffuse_uda.exchange.site_policy import SitePolicy
@@ -94,19 +94,23 @@ def admitted(
     ]
     if not broken:  # otherwise the number of classes means nothing
         broken += _weight_problems(order, received, phase, config)
-    broken += _replay_problems(book, number, base)
+    bases = _bases_before(book, envelope, number)
+    broken += _replay_problems(book, envelope, bases, number, base)
     if broken:
         raise RefusalError(REFUSED, broken)
     return replace(
         book,
         domains=order.domains,
         label_names=order.label_names,
-        bases={**book.bases, str(number): base},
+        bases={**bases, str(number): base},
+        fall_backs=envelope.fall_backs,
     )
 
 
 def _plan_problems(book: RunBook | None, envelope: Envelope, config: StudyConfig, policy: SitePolicy) -> Problems:
     here = plan_hash(config)
+    if envelope.version != VERSION:
+        yield "wrong-version", f"the server is of version {envelope.version[:64]}, this site of {VERSION}"
     if envelope.plan != here:
         yield "wrong-plan", f"the server's study has the hash {envelope.plan[:64]}, this site reads {here}"
     elif book is not None and book.plan != envelope.plan:
@@ -144,6 +148,7 @@ def _federation_problems(book: RunBook, order: WorkOrder, site: Site, config: St
     is_source = domains[:1] == (site.site_id,)
     if (
         len(set(domains)) != len(domains)
+        or not all(map(is_site_id, domains))
         or not 2 <= len(domains) <= config.denoiser.max_domains
         or site.site_id not in domains
         or is_source != (site.role is SiteRole.SOURCE)
@@ -152,8 +157,14 @@ def _federation_problems(book: RunBook, order: WorkOrder, site: Site, config: St
         yield "wrong-sites", f"{len(domains)} sites, of which this one is not the {site.role.value} it is"
     elif book.domains and domains != book.domains:
         yield "wrong-sites", "the sites have changed within the run"
-    if not 2 <= len(order.label_names) <= MAX_LABELS or (book.label_names and order.label_names != book.label_names):
-        yield "wrong-labels", f"{len(order.label_names)} labels that are not those of this run"
+    names = order.label_names
+    if (
+        not 2 <= len(names) <= MAX_LABELS
+        or len(set(names)) != len(names)
+        or not all(map(is_label_name, names))
+        or (book.label_names and names != book.label_names)
+    ):
+        yield "wrong-labels", f"{len(names)} labels that are not those of this run, or no names of labels"
 
 
 def _style_problems(order: WorkOrder, config: StudyConfig) -> Problems:
@@ -190,10 +201,19 @@ def _weight_problems(order: WorkOrder, received: StateDict, phase: Phase, config
                 yield "weights-too-large", f"{name!r} holds {largest:g}, allowed is {MAX_WEIGHT:g}"
 
 
-def _replay_problems(book: RunBook, number: int, base: str) -> Problems:
-    known: Mapping[str, str] = book.bases
-    if (before := known.get(str(number))) is not None:
+def _bases_before(book: RunBook, envelope: Envelope, number: int) -> Mapping[str, str]:
+    """What the site has agreed to and still holds: a coordinator that went back has forgotten everything from there."""
+    if envelope.fall_backs <= book.fall_backs:
+        return book.bases
+    return {key: base for key, base in book.bases.items() if int(key) < number}
+
+
+def _replay_problems(book: RunBook, envelope: Envelope, bases: Mapping[str, str], number: int, base: str) -> Problems:
+    if not book.fall_backs <= envelope.fall_backs <= MOST_FALL_BACKS:
+        words = f"it has gone back {envelope.fall_backs} times, wanted {book.fall_backs} to {MOST_FALL_BACKS}"
+        yield "replayed-round", words
+    if (before := bases.get(str(number))) is not None:
         if before != base:
             yield "replayed-round", f"round {number} came before with the weights {before[:16]}..., now {base[:16]}..."
-    elif known and number < (last := max(map(int, known))):
+    elif bases and number < (last := max(map(int, bases))):
         yield "replayed-round", f"round {number} comes after round {last}"

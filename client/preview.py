@@ -95,10 +95,11 @@ def opened_site(source: Path, role: SiteRole | None) -> Iterator[Site]:
 def brief_study(config: StudyConfig) -> StudyConfig:
     """The same study with one round a phase and one step a round: what leaves has the same names, forms and sizes."""
     changes: dict[str, Any] = {}
-    for name in ("warm_up", "adapt", "diffuse", "refine"):
+    for name in ("warm_up", "adapt", "recolour", "diffuse", "refine"):
         fit = getattr(config, name)
         one = {"num_rounds": min(fit.num_rounds, 1), "num_local_steps": 1, "batch_size": 1}
         changes[name] = fit.model_copy(update=one)
+    changes["recolour"] = changes["recolour"].model_copy(update={"num_turns": 1})
     changes["pseudo_label"] = config.pseudo_label.model_copy(update={"num_em_iterations": 1})
     changes["diffusion"] = config.diffusion.model_copy(update={"num_inference_steps": 1, "num_train_timesteps": 4})
     changes["synthesise"] = config.synthesise.model_copy(update={"num_samples_per_label_map": 1})

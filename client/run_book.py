@@ -30,6 +30,8 @@ class RunBook:
     """Sites of the run, as the first order named them; empty before."""
     bases: Mapping[str, str] = field(default_factory=dict)
     """Hash of the weights that came, by number of the round in the plan."""
+    fall_backs: int = 0
+    """How often the coordinator had gone back behind finished rounds when the last order was admitted."""
     sent_bytes: int = 0
     """Bytes of all messages so far."""
 
@@ -61,6 +63,7 @@ def read_book(workspace: Path, run: str) -> RunBook | None:
             label_names=tuple(map(str, said["label_names"])),
             domains=tuple(map(str, said["domains"])),
             bases={str(key): str(value) for key, value in said["bases"].items()},
+            fall_backs=int(said["fall_backs"]),
             sent_bytes=int(said["sent_bytes"]),
         )
     except FileNotFoundError:
@@ -79,5 +82,7 @@ def write_book(workspace: Path, run: str, book: RunBook) -> None:
     """
     path = book_path(workspace, run)
     make_folder(path.parent)
+    for draft in path.parent.glob(f".part-*{path.name}"):  # of a process that was killed
+        draft.unlink(missing_ok=True)
     with replaced_atomically(path, mode=0o600) as draft:
         draft.write_text(json.dumps(asdict(book), sort_keys=True) + "\n", encoding="utf-8")

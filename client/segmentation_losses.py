@@ -257,12 +257,16 @@ def _recoloured_batches(
 ) -> Callable[[], Batch]:
     """Batches of the source's scans as other sites see things: exact labels, other pixels, other sizes.
 
-    The round is for one target alone or for all of them; without a class table all looks are random.
+    The round is for one target alone or for all of them; without a class table, or if none of them has told anything,
+    all looks are random.
     """
     partner = work.order.partner
     domains = torch.tensor([partner] if partner is not None else range(1, len(work.order.domains)))
     kept = work.state.load_tensors(APPEARANCE)
     known = None if kept is None else ClassAppearance(**kept)
+    if known is not None:
+        domains = domains[known.is_told[domains]]
+        known = known if len(domains) else None
 
     def batch_at() -> Batch:
         ratios = None

@@ -67,6 +67,11 @@ class SiteState:
         for old in kept[: max(0, len(kept) + 1 - keep)]:
             old.unlink()
 
+    def forget_globals(self) -> None:
+        """Drop the remembered segmenters: what is remembered from now on belongs to the next labelling."""
+        for file in self.folder.glob("global-*.safetensors"):
+            file.unlink()
+
     def recent_globals(self) -> list[StateDict]:
         """The remembered global segmenters, oldest first."""
         return [safetensors.torch.load(file.read_bytes()) for file in sorted(self.folder.glob("global-*.safetensors"))]

@@ -44,6 +44,9 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
 def introduce(site: Site, config: StudyConfig) -> SiteCard:
     """Let the site's folder through the intake gate, then say who it is and what it could contribute.
 
+    Whoever reads label maps in this study names its classes, a target with labelled held-out scans as well: scores
+    under another order of labels would look like any others.
+
     Whatever an earlier run left in the site's workspace is forgotten: sites introduce themselves once, before round 1.
     A style block is part of the answer only if study and site both allow it.
 
@@ -53,7 +56,9 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
     centre = check_centre(site.data_dir, site.role, site_id=site.site_id).centre
     state = SiteState(site.workspace / "state")
     state.forget_run()
-    is_source = site.role is SiteRole.SOURCE
+    num_scored = sum(case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part))
+    reads_labels = site.role is SiteRole.SOURCE or num_scored > 0
+    names = tuple(centre.label_names[value] for value in sorted(centre.label_names)) if reads_labels else ()
     block = None
     if config.exchange.allow_style_blocks and site.allow_style_blocks:
         cases = training_cases(site, config.grid, state)
@@ -63,8 +68,8 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         site_id=site.site_id,
         role=site.role,
         num_cases=len(centre.train),
-        label_names=tuple(centre.label_names[value] for value in sorted(centre.label_names)) if is_source else (),
-        num_test_cases=sum(case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part)),
+        label_names=names,
+        num_test_cases=num_scored,
         style_block=block,
     )
 

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from diffuse_uda.command_line import EXIT_FAILED, EXIT_REFUSED, run_command_line
 from diffuse_uda.config import StudyConfig, preset
 from diffuse_uda.data.intake import check_centre
 from diffuse_uda.deployment.trial_certificates import Trial, write_trial
 from diffuse_uda.doctor.address import parse_address
-from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine
+from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine, left_out
 from diffuse_uda.doctor.hub_verdicts import Expected
-from diffuse_uda.doctor.page import page_json, page_text
+from diffuse_uda.doctor.page import WIDTH, page_json, page_text
 from diffuse_uda.doctor.verdict import Status, overall
 from diffuse_uda.egress_commands import audit, preview_egress, site_key
-from diffuse_uda.errors import DiffuseUdaError, QuorumError
 from diffuse_uda.exchange.plan import plan_hash
+from diffuse_uda.site_code import site_code
 from diffuse_uda.training.prediction import load_segmenter, predict_scan
 from diffuse_uda.training.scoring import score_folders
 from diffuse_uda.types import SiteRole
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_DESERTED = 3
-EXIT_INTERRUPTED = 130
 
 
 @app.command()
@@ -112,6 +108,7 @@ def config(
 @app.command()
 def doctor(
     *,
+    site: Annotated[Path | None, typer.Option(help="The site's settings, site.toml: everything in it.")] = None,
     study: Annotated[Path | None, typer.Option(help="Study file for the estimates; else the preset small.")] = None,
     data: Annotated[Path | None, typer.Option(help="This centre's folder; needs --role.")] = None,
     role: Annotated[SiteRole | None, typer.Option(help="What the centre will be.")] = None,
@@ -136,11 +133,17 @@ def doctor(
     if data is not None and role is None:
         msg = "--data needs --role source or --role target"
         raise typer.BadParameter(msg)
+    others = (data, role, workspace, hub, ca, cert, key, expected_fingerprint, expected_federation, health, listen)
+    if site is not None and any(others):
+        msg = "--site names all that there is to look at; give --study and --json beside it, or leave it out"
+        raise typer.BadParameter(msg)
     if cert is not None and not key:
         msg = "--cert needs its --key"
         raise typer.BadParameter(msg)
-    verdicts = examine(
-        Examination(
+    wanted = (
+        site_code("client.site_examination").examination_of(site, study)
+        if site is not None
+        else Examination(
             study=study,
             data=data,
             role=role or SiteRole.TARGET,
@@ -154,7 +157,9 @@ def doctor(
             listening=tuple(map(parse_address, listen)) if listen else DEFAULT_LISTENING,
         )
     )
-    typer.echo(page_json(verdicts) if as_json else page_text(verdicts))
+    verdicts, skipped = examine(wanted), left_out(wanted)
+    width = shutil.get_terminal_size(fallback=(WIDTH, 0)).columns
+    typer.echo(page_json(verdicts, skipped) if as_json else page_text(verdicts, skipped, width=width))
     if overall(verdicts) is Status.FAIL:
         raise typer.Exit(EXIT_FAILED)
 
@@ -176,32 +181,6 @@ def certs(
 app.add_typer(audit, name="audit")
 app.command()(preview_egress)
 app.command()(site_key)
-
-
-def run_command_line(commands: typer.Typer) -> int:
-    """Run a command line and turn its end into an exit code: neither a refusal nor Ctrl-C shows a traceback.
-
-    Returns:
-        0, or 2 for a refusal and 3 where too few sites came or replied (the message is on standard error), or 130 after
-        Ctrl-C.
-    """
-    console = Console(stderr=True)
-    try:
-        code = commands(standalone_mode=False)
-    except QuorumError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return EXIT_DESERTED
-    except DiffuseUdaError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return EXIT_REFUSED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        code = EXIT_INTERRUPTED
-    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code by itself
-        console.print("stopped by Ctrl-C; what was finished is kept", highlight=False)
-    return code if isinstance(code, int) else 0
 
 
 def main() -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from diffuse_uda.config import StudyConfig, preset
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.audit_check import check_log, differences
 from diffuse_uda.exchange.signing import fingerprint, open_key
+from diffuse_uda.site_code import site_code
 from diffuse_uda.types import SiteRole
 
+WIDEST = 118
+"""Characters of a line of text."""
 EXIT_BROKEN = 1
 """A line of an audit log is not what was written."""
 EXIT_DIFFERENT = 3
@@ -34,18 +33,35 @@ def verify(
     """Find changed, removed, inserted, moved and cut-off lines; exit code 0, 1 (broken) or 3 (the sides differ)."""
     checked = {path: check_log(path) for path in (log, other) if path is not None}
     for path, found in checked.items():
+        side = " and ".join(sorted(found.sides)) or "nobody"
+        typer.echo(f"{path}: log of a {side}, {found.num_entries} entries, {len(found.findings)} problems")
         for finding in found.findings:
-            typer.echo(f"{path}: {finding}")
-        typer.echo(f"{path}: {found.num_entries} entries, {len(found.findings)} problems")
+            typer.echo(f"  {finding}")
+        for site, keys in found.keys.items():
+            typer.echo(f"  messages of {site} are signed with {', '.join(map(_short, sorted(keys)))}")
     if any(found.findings for found in checked.values()):
+        typer.echo("BROKEN: keep both files as they are, and find out who touched them")
         raise typer.Exit(EXIT_BROKEN)
-    if other is not None:
-        unmatched = differences(checked[log], checked[other])
-        for line in unmatched:
-            typer.echo(line)
-        typer.echo(f"{len(unmatched)} kinds of messages on one side only")
-        if unmatched:
-            raise typer.Exit(EXIT_DIFFERENT)
+    if other is None:
+        typer.echo("WHOLE in itself. Whether somebody cut its end and wrote the head anew, --other alone can tell.")
+        return
+    unmatched = differences(checked[log], checked[other])
+    for line in unmatched:
+        typer.echo(f"  {line}")
+    if unmatched:
+        typer.echo(
+            "DIFFERENT: both logs are whole, but one has messages that the other has not. A message that got lost on "
+            "the way looks so, and so does one that was removed."
+        )
+        raise typer.Exit(EXIT_DIFFERENT)
+    typer.echo("WHOLE, and both sides tell the same")
+
+
+def _short(key: str) -> str:
+    try:
+        return fingerprint(bytes.fromhex(key))
+    except ValueError:
+        return "no key"
 
 
 def site_key(
@@ -68,34 +84,17 @@ def preview_egress(
     if (source := site or folder) is None or (site is not None and folder is not None):
         msg = "name either a centre's folder with --role, or --site site.toml"
         raise ConfigError(msg)
-    preview = _site_code("client.preview")
+    preview = site_code("client.preview")
     config = preset("small") if study is None else StudyConfig.from_toml(study)
     with preview.opened_site(source, role) as opened:
-        messages = list(preview.preview_egress(opened, config))
-    if out is not None:
-        preview.write_messages(messages, out)
-    if as_json:
-        typer.echo(preview.as_json(messages))
-        return
-    table = Table("message", "task", "bytes", "tensors", "largest norm", "scalars")
-    for message in messages:
-        facts = message.facts
-        norms = [tensor["norm"] for tensor in facts.get("tensors", ())]
-        said = facts.get("words") or ", ".join(f"{key} {value:.4g}" for key, value in facts.get("scalars", {}).items())
-        largest = f"{max(norms):.4g}" if norms else "-"
-        table.add_row(message.name, message.task, str(len(message.wire)), str(len(norms)), largest, said)
-    Console().print(table)
-
-
-def _site_code(name: str) -> ModuleType:
-    """Import a module of the checkout: the code of a site is in no wheel, because it travels as a Flower app."""
-    checkout = str(Path(__file__).resolve().parent.parent)
-    if checkout not in sys.path:
-        sys.path.append(checkout)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name not in {name, name.partition(".")[0]}:
-            raise
-        msg = f"{name} is not in {checkout}: use the diffuse-uda of a checkout of the project (`make setup`)"
-        raise ConfigError(msg) from None
+        messages = []
+        for message in preview.preview_egress(opened, config):
+            typer.echo(f"{message.name} done", err=True)  # tasks take seconds to minutes each
+            messages.append(message)
+        if out is not None:
+            preview.write_messages(messages, out)
+        if as_json:
+            typer.echo(preview.as_json(messages))
+            return
+        width = min(shutil.get_terminal_size(fallback=(WIDEST, 0)).columns, WIDEST)
+        typer.echo(site_code("client.preview_page").page(messages, opened, config, width=width))

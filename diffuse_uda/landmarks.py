@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Landmark(StrEnum):
-    """Every place, in the order in which a round passes them; the first six are the coordinator's."""
+    """Every place, in the order in which a round passes them; the first seven are the coordinator's."""
 
     BEFORE_BROADCAST = "before-broadcast"
     """The round is planned, no order is out."""
@@ -26,6 +26,8 @@ class Landmark(StrEnum):
     """The checkpoint is whole, the journal does not know it yet."""
     AFTER_COMMIT = "after-commit"
     """The journal has the round; `latest`, history and scores do not."""
+    BEFORE_END = "before-end"
+    """The journal says that the run is finished; `end.json` does not."""
     PSEUDO_LABEL = "pseudo-label"
     """A site is about to keep its pseudo-labels."""
     DIFFUSION_STEP = "diffusion-step"

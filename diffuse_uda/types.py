@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:  # hub, site and certificates start without torch, which takes seconds to import
+    from torch import Tensor
 
 Scalar = bool | int | float | str
-StateDict = dict[str, Tensor]
+StateDict: TypeAlias = "dict[str, Tensor]"
 """Named tensors of one model, as `nn.Module.state_dict()` returns them."""
 
 Triple = tuple[int, int, int]

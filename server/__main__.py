@@ -13,7 +13,7 @@ import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 # isort: split
 import typer
 
-from diffuse_uda.cli import EXIT_REFUSED, run_command_line
+from diffuse_uda.command_line import EXIT_FAILED, EXIT_REFUSED, run_command_line
 from diffuse_uda.deployment.readiness import wait_until_serving
 from diffuse_uda.deployment.settings_file import read_settings
 from diffuse_uda.doctor.address import parse_address
@@ -21,8 +21,6 @@ from diffuse_uda.doctor.grpc_health import SERVING
 from server.ending import read_ending
 from server.hub import check_hub, run_flower, run_hub, summary
 from server.hub_settings import HubSettings
-
-EXIT_FAILED = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

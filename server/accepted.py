@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffuse_uda.data.storage import written_patiently
+from server.journal import PATIENCE_S
+
 ACCEPTED_FILE = "accepted.jsonl"
 ROUNDS_REMEMBERED = 20
 """Rounds of the phase that later ones are compared with."""
@@ -50,15 +53,20 @@ class AcceptedUpdates:
         """Remember the updates of a round and wait until they are on the disk.
 
         Raises:
-            OSError: If the disk does not take them.
+            StorageError: If the disk does not take them in time.
         """
         if not updates:
             return
         text = "".join(json.dumps(_facts(update)) + "\n" for update in updates)
-        with (self.folder / ACCEPTED_FILE).open("ab") as file:
-            file.write(f"\n{text}".encode())  # after half a line, if a crash has left one
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.folder / ACCEPTED_FILE
+
+        def write() -> None:
+            with path.open("ab") as file:
+                file.write(f"\n{text}".encode())  # after half a line, if a crash or a full disk has left one
+                file.flush()
+                os.fsync(file.fileno())
+
+        written_patiently(write, path, needed_bytes=len(text), patience_s=PATIENCE_S)
         self._known |= {(update.server_round, update.site_id): update for update in updates}
 
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from diffuse_uda.data.atomic import replaced_atomically
-from diffuse_uda.data.run_lock import run_lock
-from diffuse_uda.errors import DiffuseUdaError, InUseError, QuorumError, StorageError
+from diffuse_uda.data.run_lock import is_held_elsewhere
+from diffuse_uda.errors import DiffuseUdaError, QuorumError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +66,16 @@ class Ending:
 
 
 @contextmanager
-def recorded_end(run_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[None]:
-    """Write down how the block ends, whatever ends it; the run's lock is held by the caller."""
+def recorded_end(run_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Ending | None]:
+    """Write down how the block ends, whatever ends it; the run's lock is held by the caller.
+
+    Yields:
+        How the run before in this folder stood, if there was one.
+    """
+    before = read_ending(run_dir)
     _write(run_dir, Ending(end=RunEnd.RUNNING, at=now().isoformat(timespec="seconds")))
     try:
-        yield
+        yield before
     except BaseException as error:
         _write(run_dir, Ending(end=end_of(error), reason=_said(error), at=now().isoformat(timespec="seconds")))
         raise
@@ -93,18 +98,10 @@ def read_ending(run_dir: Path) -> Ending | None:
         ending = Ending(end=RunEnd(facts["end"]), reason=str(facts["reason"]), at=str(facts["at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if ending.end is RunEnd.RUNNING and not _is_held(run_dir):
+    if ending.end is RunEnd.RUNNING and not is_held_elsewhere(run_dir):
         reason = "its process ended without a word; the same command goes on after the last round on the disk"
         return Ending(end=RunEnd.KILLED, reason=reason, at=ending.at)
     return ending
-
-
-def _is_held(run_dir: Path) -> bool:
-    try:
-        with run_lock(run_dir):
-            return False
-    except InUseError:
-        return True
 
 
 def _said(error: BaseException) -> str:

@@ -187,15 +187,20 @@ def log_event(event: Event) -> None:
 def append_record(folder: Path, record: RoundRecord) -> None:
     """Add a round to `history.jsonl` and wait until it is on the disk.
 
-    A crash can leave half a line at the end; the next record starts a new line, so that only that half is lost.
+    A crash can leave half a line at the end; the next record starts a new line, so that only that half is lost. A disk
+    that does not take the line leaves the file as it was.
     """
     line = json.dumps(asdict(record), allow_nan=False)
-    with (folder / HISTORY_FILE).open("ab+") as file:
-        if file.tell() and not _ends_with_newline(file.name):
+    with (folder / HISTORY_FILE).open("ab+", buffering=0) as file:
+        size = file.tell()
+        if size and not _ends_with_newline(file.name):
             line = f"\n{line}"
-        file.write(f"{line}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(f"{line}\n".encode())
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def record_of(facts: Mapping[str, Any]) -> RoundRecord:

@@ -19,13 +19,15 @@ from diffuse_uda.methods.phase import Exchange
 from diffuse_uda.types import StateDict, WeightUpdate
 from server.averaging import SpooledUpdate
 from server.history import SiteRecord, SiteState
-from server.mail import Answer, Outcome
+from server.letters import Answer, Outcome
 from server.quarantine import put_aside
 from server.spool import SpooledWeights, spooled
 from server.update_gate import UNTRAINED, UpdateGate
 from server.workflow import Step
 
 logger = logging.getLogger(__name__)
+
+TELLS_NOTHING = "too few cases: the site keeps what its classes look like to itself, and nobody learns its look from it"
 
 _ENDS = {
     Outcome.FAILED: SiteState.FAILED,
@@ -118,7 +120,9 @@ class Inspector:
             return Inspected(record=replace(record, warnings=tuple(warnings)))
         update = WeightUpdate(site_id=site_id, weights=reply.weights or {}, num_examples=reply.num_examples)
         change = self.gate.examine(self.step, update, self.sent, self.sent.forms())
-        if is_untrained(change):
+        if "withheld-rows" in scalars:
+            warnings.append(TELLS_NOTHING)
+        elif is_untrained(change):
             warnings.append(UNTRAINED)
         return Inspected(
             record=replace(record, warnings=tuple(warnings)),

@@ -13,7 +13,8 @@ from diffuse_uda.exchange.flower import INTRODUCE, decode_card, empty_content
 from diffuse_uda.exchange.orders import SiteCard
 from diffuse_uda.exchange.run_options import PREPARE_SITES, RunOptions
 from diffuse_uda.types import SiteRole
-from server.mail import Mail, Outcome, Patience
+from server.letters import Outcome, Patience
+from server.mail import Mail
 
 LOOK_AROUND_S = 0.5
 """Seconds between two looks at who is online."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.storage import written_patiently
 from diffuse_uda.errors import CheckpointError
 from diffuse_uda.exchange.audit import AuditLog
 from diffuse_uda.exchange.audit_entries import (
@@ -19,6 +20,8 @@ from diffuse_uda.exchange.audit_entries import (
     MESSAGE_REFUSED,
     ORDER_SENT,
     QUESTION_SENT,
+    UPDATE_REFUSED,
+    Facts,
     message_facts,
     order_facts,
 )
@@ -37,8 +40,11 @@ from diffuse_uda.exchange.envelopes import (
     words_digest,
 )
 from diffuse_uda.exchange.flower import INTRODUCE, num_bytes
+from diffuse_uda.exchange.sealing import is_sealed
 from diffuse_uda.exchange.signing import MessageKind, Statement, Verdict, fingerprint, is_signed_by
-from server.mail import Answer, Letter, Outcome
+from server.history import Event, SiteReplied, SiteState
+from server.journal import PATIENCE_S
+from server.letters import Answer, Letter, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +66,19 @@ class _Expected:
 class Register:
     """Every letter of one run, with the keys of its sites."""
 
-    def __init__(self, run_dir: Path, *, run: str, plan: str) -> None:
+    def __init__(self, run_dir: Path, *, run: str, plan: str, fall_backs: int = 0) -> None:
         """Go on with the register of a run, or begin one.
 
         Args:
             run_dir: The run's folder; made if missing.
             run: Identifier of the run.
             plan: Hash of the study (`plan_hash`).
+            fall_backs: How often the run has gone back behind finished rounds (`Resumption.fall_backs`).
 
         Raises:
             CheckpointError: If the file of pinned keys cannot be read.
         """
-        self._envelope = Envelope(run=run, plan=plan)
+        self._envelope = Envelope(run=run, plan=plan, fall_backs=fall_backs)
         self._log = AuditLog(run_dir / AUDIT_LOG, side="server")
         self._keys_file = run_dir / KEYS_FILE
         self._keys = _pinned_keys(self._keys_file, run)
@@ -99,13 +106,14 @@ class Register:
         self._expected[letter.message_id] = expected
         facts = order_facts(
             run=self._envelope.run,
+            fall_backs=self._envelope.fall_backs,
             site_id=self._sites.get(letter.node_id, ""),
             message_type=message_type,
             payload=expected.payload,
             base=expected.base,
             num_bytes=num_bytes(content),
         )
-        self._log.append(QUESTION_SENT if message_type == INTRODUCE else ORDER_SENT, facts)
+        self._note(QUESTION_SENT if message_type == INTRODUCE else ORDER_SENT, facts)
 
     def judged(self, letter: Letter, answer: Answer) -> Answer:
         """Look at an answer's signature: the answer itself, or one that says why it is not taken."""
@@ -134,6 +142,21 @@ class Register:
             self._answered.add((wanted.site_id, wanted.phase, wanted.server_round))
         return answer
 
+    def hear(self, event: Event) -> None:
+        """Write down an update whose message was good and whose content was refused."""
+        if not isinstance(event, SiteReplied) or event.record.state is not SiteState.REJECTED:
+            return
+        if event.record.sha256:  # else the message itself was refused, and that is written already
+            facts = {
+                "run": self._envelope.run,
+                "site": event.site_id,
+                "phase": event.phase,
+                "round": event.server_round,
+                "payload": event.record.sha256,
+                "why": event.record.reason,
+            }
+            self._note(UPDATE_REFUSED, facts)
+
     def _judged_words(self, answer: Answer, expected: _Expected) -> Answer:
         words, signature = split_words(answer.reason)
         wanted = replace(
@@ -142,11 +165,16 @@ class Register:
             phase="",
             server_round=0,
         )
-        is_unknown = wanted.site_id not in self._keys
-        if signature is None and is_unknown:
-            return replace(answer, reason=words)  # it could not even read its own key, or plays no site yet
-        verdict = self._verdict(signature, wanted)
-        self._write(signature, wanted, len(answer.reason), verdict)
+        if answer.outcome is Outcome.UNASSIGNED:
+            return replace(answer, reason="this node plays no site yet")
+        verdict = None
+        if signature is not None or wanted.site_id in self._keys:
+            verdict = self._verdict(signature, wanted)
+        # Without a signature, and before it is known: it could not even read its own key.
+        if verdict is None and not is_sealed(words, expected.message_type):
+            verdict = Verdict.NOT_SEALED
+        if signature is not None or verdict is not None:
+            self._write(signature, wanted, len(answer.reason), verdict)
         if verdict is None:
             return replace(answer, reason=words)
         return replace(answer, reason=f"it failed; its words are not repeated ({verdict.value})")
@@ -196,9 +224,13 @@ class Register:
             said = replace(signature.statement(wanted.kind, wanted.payload))
             facts = message_facts(said, signature.public_key, signature.signature, size)
         if verdict is None:
-            self._log.append(MESSAGE_RECEIVED, facts)
+            self._note(MESSAGE_RECEIVED, facts)
         else:
-            self._log.append(MESSAGE_REFUSED, facts | {"why": verdict.value, "from": wanted.site_id})
+            self._note(MESSAGE_REFUSED, facts | {"why": verdict.value, "from": wanted.site_id})
+
+    def _note(self, event: str, facts: Facts) -> None:
+        """Write an entry; a disk that is full is waited for."""
+        written_patiently(lambda: self._log.append(event, facts), self._keys_file.parent, patience_s=PATIENCE_S)
 
     def _pin(self, node_id: int, signature: Signature) -> None:
         site_id = self._sites[node_id] = signature.site_id
@@ -207,8 +239,13 @@ class Register:
         logger.info("site %s signs with the key %s", site_id, fingerprint(signature.public_key))
         self._keys[site_id] = signature.public_key
         keys = {name: key.hex() for name, key in self._keys.items()}
-        with replaced_atomically(self._keys_file) as draft:
-            draft.write_text(json.dumps({"run": self._envelope.run, "keys": keys}, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps({"run": self._envelope.run, "keys": keys}, indent=1) + "\n"
+
+        def write() -> None:
+            with replaced_atomically(self._keys_file) as draft:
+                draft.write_text(text, encoding="utf-8")
+
+        written_patiently(write, self._keys_file, needed_bytes=len(text), patience_s=PATIENCE_S)
 
 
 def _pinned_keys(path: Path, run: str) -> dict[str, bytes]:

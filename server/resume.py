@@ -11,6 +11,7 @@ from typing import Any
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import CheckpointError, ConfigError
+from diffuse_uda.exchange.envelopes import MOST_FALL_BACKS
 from diffuse_uda.exchange.orders import SiteCard
 from diffuse_uda.exchange.plan import FREE
 from diffuse_uda.types import StateDict
@@ -53,6 +54,8 @@ class Unfinished:
     """As `describe_study` and `describe_sites` made it."""
     commits: tuple[Commit, ...]
     """Rounds that count, in order."""
+    fall_backs: int = 0
+    """How often it has gone back behind rounds that had counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,8 @@ class Resumption:
     """Rounds that stay."""
     damaged: tuple[str, ...]
     """What was found damaged and is done again."""
+    fall_backs: int = 0
+    """How often the run has gone back behind rounds that had counted, this time included."""
 
     @property
     def checkpoint(self) -> RoundCheckpoint:
@@ -101,12 +106,30 @@ def unfinished_run(run_dir: Path) -> Unfinished | None:
     if not entries or _ends(entries):
         return None
     commits: list[Commit] = []
+    fall_backs = 0
     for entry in entries:
         if entry["event"] == Happening.COMMITTED:
             commits.append(_commit_of(entry))
         elif entry["event"] == Happening.RESUMED:
-            commits = [commit for commit in commits if commit.number <= entry["number"]]
-    return Unfinished(run=entries[0]["run"], description=entries[0]["description"], commits=tuple(commits))
+            kept = [commit for commit in commits if commit.number <= entry["number"]]
+            fall_backs += len(kept) < len(commits)
+            commits = kept
+    return Unfinished(
+        run=entries[0]["run"],
+        description=entries[0]["description"],
+        commits=tuple(commits),
+        fall_backs=fall_backs,
+    )
+
+
+def has_finished(run_dir: Path, description: Mapping[str, Any]) -> bool:
+    """Whether the run in a folder has done all its rounds, and is this study (`describe_study`).
+
+    Raises:
+        CheckpointError: As `unfinished_run`.
+    """
+    entries, _ = read_journal(run_dir / JOURNAL_FILE)
+    return _ends(entries) and not _differences(entries[0]["description"], description)
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -139,14 +162,7 @@ def require_same_run(found: Unfinished, description: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With everything that differs.
     """
-    there, here = _spread(found.description), _spread(description)
-    known, free = tuple(f"{part}." for part in description), tuple(f"config.{key}" for key in FREE)
-    problems = [
-        f"{key.partition('.')[2]}: {there.get(key, 'not there')} in that run, {here.get(key, 'not there')} now"
-        for key in sorted(there.keys() | here.keys())
-        if key.startswith(known) and there.get(key) != here.get(key) and not key.startswith(free)
-    ]
-    if problems:
+    if problems := _differences(found.description, description):
         msg = (
             f"run {found.run} is unfinished after {len(found.commits)} rounds, and this is another one: "
             f"{'; '.join(problems)}. Start it as it was, choose another folder, or say that it shall be replaced "
@@ -159,7 +175,8 @@ def find_resumption(run_dir: Path, found: Unfinished) -> Resumption:
     """Find the last committed round whose checkpoint is whole, and read its models.
 
     Raises:
-        CheckpointError: If none of the checkpoints that are kept is whole.
+        CheckpointError: If none of the checkpoints that are kept is whole, or if that happened more often than sites
+            go back with a coordinator.
     """
     damaged: list[str] = []
     bad: set[int] = set()
@@ -174,12 +191,12 @@ def find_resumption(run_dir: Path, found: Unfinished) -> Resumption:
                 damaged.append(str(error))
                 logger.warning("%s; going back to the round before", error)
             else:
-                return _resumption(models, commits, damaged)
+                return _resumption(found, models, commits, damaged)
         commits.pop()
     if damaged:
         msg = f"run {found.run} cannot go on, no checkpoint is whole: {'; '.join(damaged)}. Begin anew (resume=false)"
         raise CheckpointError(msg)
-    return _resumption({}, [], damaged)
+    return _resumption(found, {}, [], damaged)
 
 
 def restore_views(run_dir: Path, resumption: Resumption) -> None:
@@ -228,6 +245,16 @@ def _ends(entries: Sequence[Entry]) -> bool:
     return bool(entries) and entries[-1]["event"] == Happening.FINISHED
 
 
+def _differences(begun: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    there, here = _spread(begun), _spread(wanted)
+    known, free = tuple(f"{part}." for part in wanted), tuple(f"config.{key}" for key in FREE)
+    return [
+        f"{key.partition('.')[2]}: {there.get(key, 'not there')} in that run, {here.get(key, 'not there')} now"
+        for key in sorted(there.keys() | here.keys())
+        if key.startswith(known) and there.get(key) != here.get(key) and not key.startswith(free)
+    ]
+
+
 def _spread(description: Mapping[str, Any]) -> dict[str, str]:
     """One text for every key of a description: `config.adapt.num-rounds`, `sites.leeds`."""
     flat: dict[str, str] = {}
@@ -237,9 +264,23 @@ def _spread(description: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
-def _resumption(models: Mapping[str, StateDict], commits: Sequence[Commit], damaged: Sequence[str]) -> Resumption:
-    start = starting_point_of(models, number=commits[-1].number if commits else 0)
-    return Resumption(start=start, commits=tuple(commits), damaged=tuple(damaged))
+def _resumption(
+    found: Unfinished, models: Mapping[str, StateDict], commits: Sequence[Commit], damaged: Sequence[str]
+) -> Resumption:
+    fall_backs = found.fall_backs + (len(commits) < len(found.commits))
+    if fall_backs > MOST_FALL_BACKS:
+        msg = (
+            f"run {found.run} cannot go on: {'; '.join(damaged)}. It has gone back behind finished rounds "
+            f"{found.fall_backs} times, and no site goes back more often. Look into the disk, and begin anew "
+            "(resume=false)"
+        )
+        raise CheckpointError(msg)
+    return Resumption(
+        start=starting_point_of(models, number=commits[-1].number if commits else 0),
+        commits=tuple(commits),
+        damaged=tuple(damaged),
+        fall_backs=fall_backs,
+    )
 
 
 def _commit_of(entry: Entry) -> Commit:

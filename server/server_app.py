@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import diffuse_uda.exchange.quiet  # noqa: F401 - has to come before flwr
 
@@ -17,12 +17,14 @@ from flwr.serverapp import Grid, ServerApp
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.run_lock import run_lock
+from diffuse_uda.data.storage import written_patiently
 from diffuse_uda.exchange.plan import plan_hash
 from diffuse_uda.exchange.run_options import RunOptions, read_run_config
+from diffuse_uda.landmarks import Landmark, passing
 from diffuse_uda.methods import build_method
 from diffuse_uda.models import initial_weights
-from diffuse_uda.types import ModelName
-from server.ending import recorded_end
+from diffuse_uda.types import ModelName, StateDict
+from server.ending import Ending, RunEnd, recorded_end
 from server.history import Event, Listener, RoundSaved, StudyFinished, StudyStarted, log_event
 from server.introductions import meet_sites
 from server.journal import JOURNAL_FILE, Happening, Journal
@@ -34,6 +36,7 @@ from server.resume import (
     describe_sites,
     describe_study,
     find_resumption,
+    has_finished,
     kept_numbers,
     last_used,
     require_same_run,
@@ -45,7 +48,7 @@ from server.run_folder import changed_models, open_run_folder, save_segmenters
 from server.run_record import RunRecord
 from server.start import BEGINNING, load_starting_point, restore_record
 from server.strategy import FederatedPhases
-from server.workflow import require_membership, steps
+from server.workflow import Step, require_membership, steps
 
 
 def new_run_name() -> str:
@@ -71,8 +74,12 @@ def build_server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         config, options = read_run_config(context.run_config)
-        with run_lock(options.run_dir), recorded_end(options.run_dir):
-            _run_study(grid, config, options, notify=notify, stop_asked=stop_asked, name_run=name_run)
+        with run_lock(options.run_dir), recorded_end(options.run_dir) as before:
+            if _lacks_only_its_end(before, config, options):
+                keep_only(options.run_dir, [])
+                notify(StudyFinished(run_dir=options.run_dir, seconds=0.0))
+            else:
+                _run_study(grid, config, options, notify=notify, stop_asked=stop_asked, name_run=name_run)
 
     return app
 
@@ -95,7 +102,9 @@ def _run_study(
     start = BEGINNING if options.start_from is None else load_starting_point(options.start_from)
     start = start if resumption is None else resumption.start
     run = name_run() if found is None else found.run
-    mail = Mail(grid, register=Register(options.run_dir, run=run, plan=plan_hash(config)))
+    fall_backs = 0 if resumption is None else resumption.fall_backs
+    register = Register(options.run_dir, run=run, plan=plan_hash(config), fall_backs=fall_backs)
+    mail = Mail(grid, register=register)
     cards = meet_sites(mail, config, options, expected=() if found is None else found.description["sites"])
     sites = require_membership(list(cards.values()), config)
     if found is not None:
@@ -127,6 +136,7 @@ def _run_study(
 
     def tell(event: Event) -> None:
         record.hear(event)
+        register.hear(event)
         notify(event)
 
     federation = FederatedPhases(
@@ -146,6 +156,20 @@ def _run_study(
     )
     site_ids = tuple(card.site_id for card in sites)
     tell(StudyStarted(name=config.name, method=method.name, site_ids=site_ids, num_rounds=len(todo), run=run))
+    _carry_out(todo, federation, record, tell, stop_asked)
+    own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
+    _finish(options, record, federation.models[ModelName.SEGMENTER], own)
+    tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
+
+
+def _carry_out(
+    todo: Sequence[Step],
+    federation: FederatedPhases,
+    record: RunRecord,
+    tell: Listener,
+    stop_asked: Callable[[], bool],
+) -> None:
+    """One round after another, each on the disk before the next one begins."""
     for step in todo:
         round_record = federation.run_step(step)
         partner, model = step.phase.partner, step.phase.model
@@ -162,11 +186,28 @@ def _run_study(
         if stop_asked() and step is not todo[-1]:
             record.journal.append(Happening.STOPPED, {"number": step.number})
             raise KeyboardInterrupt
-    own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
-    save_segmenters(options.run_dir, federation.models[ModelName.SEGMENTER], own, record.facts)
+
+
+def _finish(options: RunOptions, record: RunRecord, common: StateDict, own: Mapping[str, StateDict]) -> None:
+    """Put the results where people look for them, and what a run goes on from away."""
+    run_dir = options.run_dir
+    written_patiently(
+        lambda: save_segmenters(run_dir, common, own, record.facts), run_dir, patience_s=record.patience_s
+    )
     record.journal.append(Happening.FINISHED, {})
-    keep_only(options.run_dir, [])
-    tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
+    passing(Landmark.BEFORE_END)
+    keep_only(run_dir, [])
+
+
+def _lacks_only_its_end(before: Ending | None, config: StudyConfig, options: RunOptions) -> bool:
+    """Whether the command's run was killed when everything was done but saying so."""
+    return (
+        before is not None
+        and before.end is RunEnd.KILLED
+        and options.start_from is None
+        and options.resume
+        and has_finished(options.run_dir, describe_study(config, None))
+    )
 
 
 def _to_go_on(options: RunOptions) -> Unfinished | None:

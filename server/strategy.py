@@ -35,7 +35,8 @@ from server.history import (
     seconds_at_work,
 )
 from server.inspection import Inspector
-from server.mail import Letter, Mail, Patience
+from server.letters import Letter, Patience
+from server.mail import Mail
 from server.spool import SpooledWeights, spooled
 from server.update_gate import UpdateGate
 from server.workflow import Step, assignments, require_quorum, work_order

@@ -23,6 +23,7 @@ from diffuse_uda.algorithms.update_checks import Update, check_update, require_s
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import AggregationError
 from diffuse_uda.exchange.orders import SiteCard
+from diffuse_uda.methods.phase import PhaseName
 from diffuse_uda.training.fitting import BETAS
 from diffuse_uda.training.schedule import RoundPlan
 from diffuse_uda.types import SiteRole
@@ -68,9 +69,10 @@ class UpdateGate:
         require_claim(update, card)
         check_update(update, forms)
         plan = self._plan(step, card.role)
+        trains = step.phase.name is not PhaseName.DESCRIBE
         reach = Reach(
-            trained=largest_move(_sum_of_rates(plan), BETAS),
-            num_steps=plan.num_local_steps,
+            trained=largest_move(_sum_of_rates(plan), BETAS) if trains else 0.0,
+            num_steps=plan.num_local_steps if trains else 0,
             domain=domain,
             domain_tables=DOMAIN_TABLES,
             described=DESCRIBED_TABLES,
@@ -119,7 +121,7 @@ class UpdateGate:
         """Keep what the accepted updates of a round looked like.
 
         Raises:
-            OSError: If the disk does not take it.
+            StorageError: If the disk does not take it in time.
         """
         used = [card for card in self.sites if card.site_id in changes]
         self._accepted.add([self._described(step, card, changes[card.site_id]) for card in used])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.site import EVALUATION_PARTS, EvaluationPart
-from diffuse_uda.cli import run_command_line
+from diffuse_uda.command_line import EXIT_FAILED, run_command_line
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.reporting.machine import describe_command
 from diffuse_uda.reporting.results import Results
@@ -24,11 +27,11 @@ from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
 from simulations.recipes import DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
+from simulations.rehearsal.plan import Kill, Rehearsal
+from simulations.rehearsal.rehearse import rehearse
 from simulations.study.cohorts import study_folders
 from simulations.study.command import Wanted, carry_out_study
 from simulations.study.plan import Study
-
-EXIT_FAILED = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -131,6 +134,42 @@ def study(
     )
     if carry_out_study(plan, wanted, results or Path("results") / name, console):
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(name="rehearse")
+def rehearse_command(
+    *,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    targets: Annotated[int, typer.Option(min=1, help="Sites beside the source.")] = 1,
+    kill: Annotated[list[Kill] | None, typer.Option(help="Kill it at work and start it again; repeat.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder; otherwise a temporary one, gone after success.")] = None,
+    limit_s: Annotated[float, typer.Option(min=60.0, help="Longest time of the run, in seconds.")] = 1800.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, progress to standard error.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
+    ] = None,
+) -> None:
+    """Run a federation as in hospitals: processes, TLS, keys; it has to end with the weights of one process."""
+    folder = Path(tempfile.mkdtemp(prefix="rehearsal-")) if out is None else out
+    changes = dict(parse_override(item) for item in overrides or ())
+    plan = Rehearsal(
+        folder=folder, seed=seed, num_targets=targets, changes=changes, kills=tuple(kill or ()), limit_s=limit_s
+    )
+    try:
+        verdict = rehearse(plan, lambda line: typer.echo(line, err=True))
+    except BaseException:
+        typer.echo(f"everything is kept in {folder}", err=True)
+        raise
+    if as_json:
+        typer.echo(json.dumps(verdict.as_json()))
+    else:
+        same = "the same weights" if verdict.weights_identical else f"other weights: {', '.join(verdict.differing)}"
+        typer.echo(f"{verdict.status.value} after {verdict.seconds['run']:.0f} s, {verdict.rounds} rounds: {same}")
+    if not verdict.weights_identical:
+        typer.echo(f"everything is kept in {folder}", err=True)
+        raise typer.Exit(EXIT_FAILED)
+    if out is None:
+        shutil.rmtree(folder)
 
 
 @app.command()

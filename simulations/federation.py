@@ -61,13 +61,13 @@ def run_federation(federation: Federation, console: Console) -> Results:
         ConfigError: If the run's folder holds something else, or an interrupted run of another study.
         InUseError: If the same run is at work in another process.
     """
+    centres = check_centres(federation.centre_folders)  # first: a refusal leaves no folder behind, not even a lock
     with run_lock(federation.run_dir):
-        return _run_federation(federation, console)
+        return _run_federation(federation, centres, console)
 
 
-def _run_federation(federation: Federation, console: Console) -> Results:
+def _run_federation(federation: Federation, centres: Sequence[Centre], console: Console) -> Results:
     started = time.monotonic()
-    centres = check_centres(federation.centre_folders)
     for centre in centres:
         for warning in centre.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False)

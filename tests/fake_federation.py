@@ -21,7 +21,7 @@ TARGET_B = SiteCard(site_id="target-b", role=SiteRole.TARGET, num_cases=3, num_t
 
 BUDGETS: dict[str, Scalar] = {
     f"{phase}.{key}": value
-    for phase in ("warm-up", "adapt", "diffuse", "refine")
+    for phase in ("warm-up", "adapt", "recolour", "diffuse", "refine")
     for key, value in {"num-rounds": 1, "source-weight": 0.5, "learning-rate": 10.0}.items()
 }
 """With this learning rate the server lets weights move by whole tens, as those of `arithmetic_tasks` do."""

@@ -26,6 +26,7 @@ FLAT: dict[str, Scalar] = {
     "warm-up.num-local-steps": 2,
     "adapt.num-local-steps": 2,
     "adapt.target-step-fraction": 1.0,
+    "recolour.num-local-steps": 2,
     "diffuse.num-local-steps": 2,
     "refine.num-local-steps": 2,
     "compute.num-threads": 1,

@@ -49,6 +49,14 @@ class ClassAppearance:
             volumes=self.volumes[domains],
         )
 
+    @property
+    def is_told(self) -> Bool[Tensor, " *domain"]:
+        """Whether anything is known of a domain: one that has told something has volumes.
+
+        A site over too few cases keeps its numbers to itself, one whose scans show no structure has none.
+        """
+        return self.volumes.any(dim=-1)
+
     def volume_ratios(self, domains: Int[Tensor, " sample"]) -> Float[Tensor, "sample klass"]:
         """Volume of every class in some domains in units of its volume in the first; 0 where either has none."""
         return torch.nan_to_num(self.volumes[domains] / self.volumes[:1], nan=0.0, posinf=0.0)

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = "run.lock"
 _LOOK_AGAIN_S = 0.1
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
 
 _mine: dict[Path, tuple[int, int]] = {}
 """Folders that a thread of this process holds, and which process (a fork has a copy of this) and thread that is."""
@@ -82,6 +83,26 @@ def run_lock(
         os.close(descriptor)
 
 
+def is_held_elsewhere(folder: Path) -> bool:
+    """Whether another process or thread holds a folder; looking changes nothing in it."""
+    if _mine.get(folder.resolve()) == (os.getpid(), threading.get_ident()):
+        return False
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _taken(folder: Path) -> int | None:
     """Descriptor of the lock file if nobody has it; None if somebody has."""
     path = folder / LOCK_FILE
@@ -96,7 +117,7 @@ def _taken(folder: Path) -> int | None:
             return None
         except OSError as error:
             os.close(descriptor)
-            if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
+            if error.errno not in _NO_LOCKS:
                 raise
             msg = f"{folder} lies on a file system without locks ({error.strerror}); choose a folder on a local disk"
             raise StorageError(msg) from error

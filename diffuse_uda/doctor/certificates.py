@@ -14,6 +14,7 @@ from diffuse_uda.doctor.verdict import Verdict, failed, passed, warned
 
 WARN_LEFT = timedelta(days=30)
 RENEW = "have it issued anew by the federation's CA; sites notice nothing as long as the CA stays"
+RENEW_CA = "ask the coordinator for the new CA file: every site needs it before this one ends"
 _MOST_BYTES = 10_000_000
 
 
@@ -52,17 +53,25 @@ def judge_dates(check: str, certificate: x509.Certificate, now: datetime) -> Ver
         certificate: Any certificate.
         now: With a time zone.
     """
+    renew = RENEW_CA if _is_ca(certificate) else RENEW
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     wanted = f"valid now and for {WARN_LEFT.days} days"
     if now < first:
         fix = "correct this machine's clock if it is behind, else wait or have the certificate issued anew"
         return failed(check, f"not valid before {_minute(first)}", wanted, fix)
     if now > last:
-        return failed(check, f"expired on {_minute(last)}", wanted, RENEW)
+        return failed(check, f"expired on {_minute(last)}", wanted, renew)
     found = f"valid until {_minute(last)}, {(last - now).days} days"
     if last - now < WARN_LEFT:
-        return warned(check, found, wanted, RENEW)
+        return warned(check, found, wanted, renew)
     return passed(check, found, wanted)
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except x509.ExtensionNotFound:
+        return False
 
 
 def judge_key_match(certificate: x509.Certificate, key: PrivateKey | UnusableKey) -> Verdict:

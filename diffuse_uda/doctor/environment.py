@@ -29,7 +29,8 @@ def judge_proxies(environment: Mapping[str, str], hub: str | None) -> Verdict:
     if not proxies:
         return passed("proxy", "no proxy variable is set", wanted)
     spared = [entry.strip() for entry in lowered.get("no_proxy", "").split(",") if entry.strip()]
-    caught = [host for host in (_LOOPBACK, hub) if host is not None and not _is_spared(host, spared)]
+    hosts = dict.fromkeys(host for host in (_LOOPBACK, hub) if host is not None)
+    caught = [host for host in hosts if not _is_spared(host, spared)]
     named = ", ".join(f"{name.upper()}={_without_secrets(value)}" for name, value in proxies.items())
     if not caught:
         return passed("proxy", f"{named}; not for the hub, not for loopback", wanted)

@@ -81,6 +81,18 @@ class Examination:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
+def left_out(wanted: Examination) -> tuple[str, ...]:
+    """What nobody asked for, with the option that would."""
+    told = {
+        "data folder (--data)": wanted.data,
+        "workspace and disk (--workspace)": wanted.workspace,
+        "keys (--key)": wanted.keys,
+        # The hub itself looks at its own certificate instead.
+        "hub, its certificate, the federation and the clock against it (--hub, --ca)": wanted.hub or wanted.certificate,
+    }
+    return tuple(words for words, given in told.items() if not given)
+
+
 def examine(wanted: Examination) -> list[Verdict]:
     """Run every check; one that breaks down is a failure of its own and stops no other.
 

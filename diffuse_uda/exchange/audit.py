@@ -83,6 +83,10 @@ class AuditLog:
         self._side = side
         self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # else nobody has written here yet, and looking must not make a log
+            with self._locked():
+                for draft in path.parent.glob(f".part-*{head_path(path).name}"):  # of a process that was killed
+                    draft.unlink()
 
     def append(self, event: str, facts: Mapping[str, Any]) -> None:
         """Write an entry and wait until it is on the disk.

@@ -25,6 +25,8 @@ Message = tuple[str, ...]
 _TO_THE_SITE = frozenset({ORDER_SENT, ORDER_RECEIVED})
 _FROM_THE_SITE = frozenset({MESSAGE_SENT, MESSAGE_RECEIVED, MESSAGE_REFUSED})
 """A message that the server refused came all the same; one that the site never sent stands out there."""
+_TAKEN = frozenset({MESSAGE_SENT, MESSAGE_RECEIVED})
+_TWO_KEYS = "signed with another key than messages of this site and run before it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,9 @@ class CheckedLog:
     sites: frozenset[str]
     messages: Mapping[Message, int]
     """Messages that crossed the wall, with how often."""
+    keys: Mapping[str, frozenset[str]]
+    """Public keys (hex) that messages of a site are signed with, by site: whoever writes a whole log anew can sign it
+    with a key of his own, so a person compares them with the site's."""
 
 
 def check_log(path: Path) -> CheckedLog:
@@ -65,6 +70,7 @@ def check_log(path: Path) -> CheckedLog:
     findings: list[AuditFinding] = []
     messages: Counter[Message] = Counter()
     seen: dict[str, set[str]] = {"side": set(), "run": set(), "site": set()}
+    keys: dict[tuple[str, str], set[str]] = {}
     number, previous, expected = 0, GENESIS, 1
     for number, line in _lines(path):
         entry = parsed(line)
@@ -80,6 +86,11 @@ def check_log(path: Path) -> CheckedLog:
             values.add(str(entry.get(key, "")))
         if entry.get("event") in _TO_THE_SITE | _FROM_THE_SITE:
             messages[_message(entry)] += 1
+        if entry.get("event") in _TAKEN:
+            signers = keys.setdefault((str(entry.get("run")), str(entry.get("site"))), set())
+            if signers and entry.get("key") not in signers:
+                findings.append(AuditFinding(line=number, rule="two-keys", found=_TWO_KEYS))
+            signers.add(str(entry.get("key")))
     findings += _head_problems(path, number, previous)
     return CheckedLog(
         num_entries=number,
@@ -88,6 +99,10 @@ def check_log(path: Path) -> CheckedLog:
         runs=frozenset(seen["run"] - {""}),
         sites=frozenset(seen["site"] - {""}),
         messages=messages,
+        keys={
+            site: frozenset[str]().union(*(signers for (_, named), signers in keys.items() if named == site))
+            for site in sorted({site for _, site in keys})
+        },
     )
 
 
@@ -133,7 +148,7 @@ def _problems(entry: Mapping[str, Any], previous: str, expected: int) -> Iterato
             "were removed, inserted, changed or moved here"
         )
         yield "broken-chain", words
-    if entry.get("event") in {MESSAGE_SENT, MESSAGE_RECEIVED} and not _is_signed(entry):
+    if entry.get("event") in _TAKEN and not _is_signed(entry):
         yield "bad-signature", "the signature in it is not one of what it says"
 
 

@@ -21,14 +21,20 @@ MESSAGE_RECEIVED = "message-received"
 MESSAGE_REFUSED = "message-refused"
 """By the server: it came, but its signature or its place in the run was wrong."""
 
+UPDATE_REFUSED = "update-refused"
+"""By the server: the message was taken, its content was not; it counts for nothing and lies in quarantine."""
+
 Facts = dict[str, Any]
 
 
-def order_facts(*, run: str, site_id: str, message_type: str, payload: str, base: str, num_bytes: int) -> Facts:
+def order_facts(
+    *, run: str, fall_backs: int, site_id: str, message_type: str, payload: str, base: str, num_bytes: int
+) -> Facts:
     """An order (or the question for a card) on its way to a site, as both sides can say it.
 
     Args:
         run: Identifier of the run.
+        fall_backs: How often the run has gone back behind finished rounds, as the server says.
         site_id: Who it is for; empty where the server does not know yet who a node is.
         message_type: What the site shall do.
         payload: SHA-256 of the content.
@@ -37,6 +43,7 @@ def order_facts(*, run: str, site_id: str, message_type: str, payload: str, base
     """
     return {
         "run": run,
+        "fall_backs": fall_backs,
         "site": site_id,
         "message": message_type,
         "payload": payload,

@@ -19,6 +19,8 @@ MAX_STYLE_SHARE = 0.05
 """Most values a style block may have, as a share of one patch's voxels: a block is a look, never an image."""
 
 MAX_LABELS = 256
+MAX_COUNT = 1_000_000
+"""Most cases or pairs that a site speaks of."""
 _SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,63}")
 
@@ -34,7 +36,7 @@ def check_card(
     broken = []
     if not is_site_id(card.site_id):
         broken.append(("site-id", "site-id is no short identifier (letters, digits, '.', '_', '-')"))
-    if len(card.label_names) > MAX_LABELS or not all(map(_LABEL_NAME.fullmatch, card.label_names)):
+    if len(card.label_names) > MAX_LABELS or not all(map(is_label_name, card.label_names)):
         broken.append(("label-names", f"label-names are not at most {MAX_LABELS} short names"))
     if not all(map(is_count, (card.num_cases, card.num_test_cases))):
         broken.append(("no-count", "num-cases or num-test-cases is no count"))
@@ -64,6 +66,11 @@ def is_site_id(text: str) -> bool:
     return _SITE_ID.fullmatch(text) is not None
 
 
+def is_label_name(text: str) -> bool:
+    """Whether a text may name a class."""
+    return _LABEL_NAME.fullmatch(text) is not None
+
+
 def is_count(value: object) -> bool:
-    """Whether a value is a whole number from 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """Whether a value is a whole number from 0 that can be meant: one of 63 bits could say anything."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT

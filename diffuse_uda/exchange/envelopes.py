@@ -12,6 +12,7 @@ import json
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -22,12 +23,27 @@ from diffuse_uda.exchange.signing import MessageKind, SiteKey, Statement
 Content = RecordDict
 """Records of a message; code that knows no Flower passes them on under this name."""
 
+
+def _installed() -> str:
+    try:
+        return version("diffuse-uda")
+    except PackageNotFoundError:  # a checkout that is only looked at
+        return "not installed"
+
+
+VERSION = _installed()
+"""Of this program; server and sites of a run have the same."""
+MOST_FALL_BACKS = 3
+"""How often a coordinator may go back behind finished rounds in one run: a damaged checkpoint is rare, and each time
+gives it answers to rounds that were answered before, on other weights."""
 ENVELOPE = "envelope"
 SIGNATURE = "signature"
 BASE_RECORDS = ("weights", "weights-layout")
 """The records of an order that a reply's base hash is about."""
 
 _MARK = "\nsigned "
+_LONGEST = 256
+"""Characters or bytes of one field of a signature: whoever refuses a message writes down what it says about itself."""
 _FIELDS = {
     "site-id": "site_id",
     "run": "run",
@@ -47,6 +63,10 @@ class Envelope:
     """Identifier of the run: the same after a restart of the server."""
     plan: str
     """Hash of the study's configuration as the server has it (`plan_hash`)."""
+    fall_backs: int = 0
+    """How often the run has gone back behind rounds that were done, because their checkpoint was damaged."""
+    version: str = VERSION
+    """Of the server's program."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +96,14 @@ class Signature:
 
 def in_envelope(content: RecordDict, envelope: Envelope) -> RecordDict:
     """The same records, which are shared, beside an envelope."""
-    record = ConfigRecord({"run": envelope.run, "plan": envelope.plan})
+    record = ConfigRecord(
+        {
+            "run": envelope.run,
+            "plan": envelope.plan,
+            "fall-backs": envelope.fall_backs,
+            "version": envelope.version,
+        }
+    )
     return RecordDict({**content, ENVELOPE: record})
 
 
@@ -87,11 +114,18 @@ def take_envelope(content: RecordDict) -> Envelope:
         RefusalError: If there is none, or it is not what an envelope looks like.
     """
     record = content.pop(ENVELOPE, None)
-    run, plan = (record.get("run"), record.get("plan")) if isinstance(record, ConfigRecord) else (None, None)
-    if not isinstance(run, str) or not isinstance(plan, str) or len(record or ()) != 2:
-        broken = [("no-envelope", "found no run and plan beside it; is the server of this version?")]
+    said = dict(record.items()) if isinstance(record, ConfigRecord) else {}
+    run, plan, fall_backs, sender = (said.pop(key, None) for key in ("run", "plan", "fall-backs", "version"))
+    if (
+        not isinstance(run, str)
+        or not isinstance(plan, str)
+        or not isinstance(sender, str)
+        or type(fall_backs) is not int
+        or said
+    ):
+        broken = [("no-envelope", f"found no run, plan and version beside it; is the server of version {VERSION}?")]
         raise RefusalError("order refused", broken)
-    return Envelope(run=run, plan=plan)
+    return Envelope(run=run, plan=plan, fall_backs=fall_backs, version=sender)
 
 
 def signed(content: RecordDict, statement: Statement, key: SiteKey) -> RecordDict:
@@ -148,6 +182,8 @@ def _read_signature(said: Mapping[str, Any]) -> Signature | None:
     values: dict[str, Any] = {field: said.get(name) for name, field in _FIELDS.items()}
     wanted = {"server_round": int, "public_key": bytes, "signature": bytes}
     if any(type(value) is not wanted.get(field, str) for field, value in values.items()):
+        return None
+    if any(isinstance(value, str | bytes) and len(value) > _LONGEST for value in values.values()):
         return None
     return Signature(**values)
 

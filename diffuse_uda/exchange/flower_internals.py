@@ -77,6 +77,7 @@ TOUCHED: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "runtime_dependency_install)"
             ),
             "flwr.supernode.fleet_http_connection:HEARTBEAT_DEFAULT_INTERVAL": "30",
+            "flwr.supernode.fleet_http_connection:make_simple_http_retry_invoker": "()",
             "flwr.supernode.start_client_internal:FAB_VERIFICATION_ERROR": "",
             "flwr.supernode.start_client_internal:_verify_fab": "(fab, trusted_entities)",
             "flwr.supernode.start_client_internal:http_request_response": (
@@ -107,6 +108,10 @@ to be there. A process looks at its own program's part: looking at all imports a
 
 TASK_HOME_PREFIX = "task-"
 """Of the folders that tasks unpack their bundle into; a killed one leaves its folder to the launcher's next start."""
+
+_CUT_LINE = ("unexpected_eof", "eof occurred", "timed out", "connection reset")
+"""What OpenSSL says when the line is cut in the middle of a handshake. Flower takes every word about TLS for a wrong
+certificate, and a node that gives up on a reply deletes it."""
 
 _GET_FAB = 4
 """Place of `get_fab` among the callbacks of a node's connection."""
@@ -234,6 +239,13 @@ def run_supernode(arguments: Sequence[str], *, refusal: Callable[[str], str], ou
     start_client_internal = _module("flwr.supernode.start_client_internal")
     fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = int(outage_patience_s / HEARTBEAT_PATIENCE)
     connect = start_client_internal.http_request_response
+    make_retries = fleet_http_connection.make_simple_http_retry_invoker
+
+    def make_patient_retries() -> Any:
+        retries = make_retries()
+        gives_up = retries.should_giveup
+        retries.should_giveup = lambda error: not is_cut_line(error) and gives_up(error)
+        return retries
 
     @contextmanager
     def connect_with_labels(*args: Any, **kwargs: Any) -> Iterator[tuple[Any, ...]]:
@@ -256,12 +268,19 @@ def run_supernode(arguments: Sequence[str], *, refusal: Callable[[str], str], ou
             start_client_internal.FAB_VERIFICATION_ERROR = Error(ErrorCode.INVALID_FAB, words)
         return not reason
 
+    fleet_http_connection.make_simple_http_retry_invoker = make_patient_retries
     start_client_internal.http_request_response = connect_with_labels
     start_client_internal._verify_fab = verify  # noqa: SLF001
     command = _module("flwr.supernode.cli.flower_supernode")
     start = start_client_internal.start_client_internal
     command.start_client_internal = lambda **kwargs: start(**{**kwargs, "trusted_entities": {"site": "allow-list"}})
     _run("flower-supernode", "flwr.supernode.cli.flower_supernode:flower_supernode", arguments)
+
+
+def is_cut_line(error: Exception) -> bool:
+    """Whether a connection broke off, so that trying again may help; a certificate is not put right by that."""
+    said = str(error).lower()
+    return "certificate" not in said and any(sign in said for sign in _CUT_LINE)
 
 
 def run_superexec(arguments: Sequence[str], *, program: str) -> None:

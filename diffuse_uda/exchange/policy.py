@@ -30,12 +30,18 @@ COUNTS_AND_LOSSES = WITHHELD | frozenset(
 """Scalars about the work itself, by full name."""
 
 SCORES = frozenset({"assd-mm", "dice", "hd95-mm", "nsd", "undefined"})
-"""Scalars about cases: `dice` is the mean over labels, `dice/<label>` belongs to a label of the study."""
+"""Scores of cases: `dice` is the mean over labels, `dice/<label>` belongs to a label of the study."""
+
+ABOUT_CASES = SCORES | {"confidence"}
+"""Means over cases: over too few of them they are about single ones."""
 
 STATISTICS = tuple(f"class_table.{name}" for name in ("rows", "spreads", "background", "volumes"))
 """Endings of the names of tensors that hold statistics of a site's scans, which no training moves."""
 
 MAX_SCALARS = 2048
+
+SCALAR_DIGITS = 4
+"""Significant digits of every scalar that leaves: more tell nobody how a round went, and would tell cases apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,23 +103,29 @@ class EgressPolicy:
     def withhold(self, reply: SiteReply) -> SiteReply:
         """Leave out what is on the study's list but not to leave here and now, and say how much that was.
 
-        Scores over fewer than `min_cases_for_statistics` cases, scalars that the site's own list does not have, and
-        rows of the class table over too few cases, which go back as they came.
+        Means over fewer than `min_cases_for_statistics` cases, scalars that the site's own list does not have, rows of
+        the class table over too few cases, which go back as they came, and digits of scalars beyond `SCALAR_DIGITS`.
         """
-        metrics, weights, withheld = dict(reply.metrics), reply.weights, dict.fromkeys(sorted(WITHHELD), 0)
+        metrics, weights, withheld = {}, reply.weights, dict.fromkeys(sorted(WITHHELD), 0)
         is_small = is_count(reply.num_examples) and reply.num_examples < self.min_cases_for_statistics
-        for key in reply.metrics:
-            if is_small and self._is_score(key):
+        for key, value in reply.metrics.items():
+            if is_small and self._is_about_cases(key):
                 withheld["withheld-scores"] += 1
-                del metrics[key]
             elif self._is_listed(key) and key not in WITHHELD and not self.site.allows_scalar(key):
                 withheld["withheld-scalars"] += 1
-                del metrics[key]
-        if is_small and weights is not None and (changed := self._changed_statistics(weights)):
-            withheld["withheld-rows"] = len(changed)
-            weights = {**weights, **{name: self.statistics[name].clone() for name in changed}}
+            else:
+                metrics[key] = rounded(value) if _is_finite_number(value) else value
+        if is_small and weights is not None and self.statistics:
+            # Said whether or not the task has touched them: whoever relies on the rows has to know.
+            withheld["withheld-rows"] = len(self.statistics)
+            weights = {**weights, **{name: self.statistics[name].clone() for name in self._changed_statistics(weights)}}
         counted = {key: float(count) for key, count in withheld.items() if count}
-        return replace(reply, metrics=metrics | counted, weights=weights) if counted else reply
+        return replace(reply, metrics=metrics | counted, weights=weights)
+
+    def narrowed(self, config: StudyConfig) -> StudyConfig:
+        """The study as a task of this site reads it: groups are as large as both of them want."""
+        wanted = {"min_cases_for_statistics": self.min_cases_for_statistics}
+        return config.model_copy(update={"exchange": config.exchange.model_copy(update=wanted)})
 
     def _changed_statistics(self, weights: StateDict) -> list[str]:
         return [
@@ -126,7 +138,7 @@ class EgressPolicy:
         if not is_count(reply.num_examples) or reply.num_examples >= self.min_cases_for_statistics:
             return []
         kinds = {
-            "scores": [key for key in reply.metrics if self._is_score(key)],
+            "scores": [key for key in reply.metrics if self._is_about_cases(key)],
             "rows": self._changed_statistics(reply.weights or {}),
         }
         few = f"over fewer than {self.min_cases_for_statistics} cases"
@@ -159,6 +171,8 @@ class EgressPolicy:
             yield "site-scalar", f"scalars {_listed(kept)}, which this site's policy does not list"
         if wrong := [key for key, value in reply.metrics.items() if not _is_finite_number(value)]:
             yield "no-number", f"scalars {_listed(wrong)}, which are no finite numbers"
+        elif fine := [key for key, value in reply.metrics.items() if value != rounded(value)]:
+            yield "too-many-digits", f"scalars {_listed(fine)} of more than {SCALAR_DIGITS} significant digits"
         if len(reply.metrics) > self.max_scalars:
             yield "too-many-scalars", f"{len(reply.metrics)} scalars, allowed are {self.max_scalars}"
 
@@ -168,6 +182,9 @@ class EgressPolicy:
     def _is_score(self, key: str) -> bool:
         name, _, label = key.partition("/")
         return name in SCORES and (key == name or label in self.label_names)
+
+    def _is_about_cases(self, key: str) -> bool:
+        return self._is_listed(key) and key.partition("/")[0] in ABOUT_CASES
 
 
 def reply_policy(
@@ -224,6 +241,11 @@ def describe_policy(config: StudyConfig, num_classes: int) -> tuple[dict[str, li
             tensors[name.value] = list(build_model(config, name, num_classes).state_dict())
     scores = [key for name in sorted(SCORES) for key in (name, f"{name}/<label>")]
     return tensors, [*sorted(COUNTS_AND_LOSSES), *scores]
+
+
+def rounded(value: float) -> float:
+    """A finite number to `SCALAR_DIGITS` significant digits."""
+    return float(f"{value:.{SCALAR_DIGITS - 1}e}")
 
 
 def _is_finite_number(value: object) -> bool:

@@ -7,8 +7,8 @@ REFUSAL_RULES = frozenset(
     foreign-scalar foreign-tensor label-names layer-form message-bytes missing-layer missing-tensor no-count
     no-envelope no-number not-finite order-bytes plan-not-approved replayed-round run-bytes run-name
     site-dtype site-id site-model site-scalar site-task small-group style-block style-block-size tensor-form
-    too-many-scalars unknown-layer unknown-phase unknown-run weights-not-finite weights-too-large wrong-labels
-    wrong-plan wrong-sites wrong-task
+    too-many-digits too-many-scalars unknown-layer unknown-phase unknown-run weights-not-finite weights-too-large
+    wrong-labels wrong-plan wrong-sites wrong-task wrong-version
     """.split()  # noqa: SIM905 - a page of words is easier to read than a page of quotes
 )
 """What can be wrong with an order or a reply."""

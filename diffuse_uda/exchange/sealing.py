@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from diffuse_uda.errors import DiffuseUdaError, InputError, RefusalError, SiteTa
 from diffuse_uda.exchange.rules import INPUT_RULES, REFUSAL_RULES
 
 logger = logging.getLogger(__name__)
+
+_SEALED = re.compile(r"(?P<kind>[A-Za-z]+)(?: \[(?P<rules>[a-z0-9, -]+)\])?; the reason is in this site's log")
 
 
 @contextmanager
@@ -37,6 +40,14 @@ def sealed(task: str) -> Iterator[None]:
             logger.exception("task %s failed", task)
         msg = f"{task} failed: {_kind(error)}; the reason is in this site's log"
         raise SiteTaskError(msg) from None
+
+
+def is_sealed(words: str, task: str) -> bool:
+    """Whether words are of the kind that `sealed` says about a task; whoever receives others must not repeat them."""
+    found = _SEALED.fullmatch(words.removeprefix(start)) if words.startswith(start := f"{task} failed: ") else None
+    if found is None or not any(hasattr(module, found["kind"]) for module in (builtins, errors)):
+        return False
+    return set((found["rules"] or "other").split(", ")) <= INPUT_RULES | REFUSAL_RULES | {"other"}
 
 
 def _kind(error: Exception) -> str:

@@ -59,6 +59,8 @@ class Verdict(StrEnum):
     """It was signed for another round, or its round has its answer already."""
     WRONG_BASE = "wrong-base"
     """It was made from other weights than those that were sent."""
+    NOT_SEALED = "not-sealed"
+    """Words about a failure that a site of this program does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,15 +12,17 @@ Phase by phase:
     repeat num_passes times:
       pseudo-label            from the second pass on
       diffuse                 source: (image, label); targets: (image, pseudo-label); average the denoiser
-      synthesise              source: its deformed labels in every target's style; targets: theirs in their own
-      refine                  for every target: source: real + synthetic pairs in its look; the target: synthetic pairs,
-                              pseudo-labels, consistency; average of the two, a segmenter of that target's own
+      synthesise              source: its deformed labels in every target's style; targets that refine: theirs in
+                              their own
+      refine                  for every target: source: real + synthetic pairs in its look; the target, unless the
+                              source counts for everything: synthetic pairs, pseudo-labels, consistency; average of the
+                              two, a segmenter of that target's own
       evaluate
 """
 
 from __future__ import annotations
 
-from diffuse_uda.config import StudyConfig
+from diffuse_uda.config import StudyConfig, StyleProvider
 from diffuse_uda.methods import asc_plus
 from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task, evaluation
 from diffuse_uda.types import ModelName, SiteRole
@@ -76,6 +78,10 @@ def _recolouring(config: StudyConfig, turn: int) -> tuple[Phase, ...]:
 
 
 def _generator_pass(config: StudyConfig, pass_index: int) -> tuple[Phase, ...]:
+    # a target whose steps would count for nothing rests, and renders only what it looks at
+    targets = {SiteRole.TARGET: Task.REFINE_TARGET} if config.refine.source_weight < 1 else {}
+    is_needed = bool(targets) or config.style.provider is StyleProvider.SYNTHETIC
+    looks = {SiteRole.TARGET: Task.SYNTHESISE} if is_needed else {}
     return (
         Phase(
             name=PhaseName.DIFFUSE,
@@ -88,7 +94,7 @@ def _generator_pass(config: StudyConfig, pass_index: int) -> tuple[Phase, ...]:
         Phase(
             name=PhaseName.SYNTHESISE,
             model=ModelName.DENOISER,
-            tasks={SiteRole.SOURCE: Task.SYNTHESISE, SiteRole.TARGET: Task.SYNTHESISE},
+            tasks={SiteRole.SOURCE: Task.SYNTHESISE, **looks},
             exchange=Exchange.NOTHING,
             num_rounds=1,
             pass_index=pass_index,
@@ -96,7 +102,7 @@ def _generator_pass(config: StudyConfig, pass_index: int) -> tuple[Phase, ...]:
         Phase(
             name=PhaseName.REFINE,
             model=ModelName.SEGMENTER,
-            tasks={SiteRole.SOURCE: Task.REFINE_SOURCE, SiteRole.TARGET: Task.REFINE_TARGET},
+            tasks={SiteRole.SOURCE: Task.REFINE_SOURCE, **targets},
             exchange=Exchange.WEIGHTS,
             num_rounds=config.refine.num_rounds,
             per_target=config.refine.per_target,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
-from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -107,6 +106,8 @@ class Denoiser(nn.Module):
 
     def __init__(self, config: DenoiserConfig, num_classes: int) -> None:
         """Build the network; sizes come from `config`, `num_classes` counts the background."""
+        from monai.networks.nets import DiffusionModelUNet  # noqa: PLC0415 - seconds, for those who build a network
+
         super().__init__()
         self.num_classes = num_classes
         self.domain_conditioning = config.domain_conditioning

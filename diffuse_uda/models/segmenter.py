@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monai.networks.nets import SegResNet, UNet
 from torch import nn
 
 from diffuse_uda.config import SegmenterConfig
@@ -18,6 +17,8 @@ def build_segmenter(config: SegmenterConfig, num_classes: int) -> nn.Module:
         config: Kind and sizes.
         num_classes: Classes including the background.
     """
+    from monai.networks.nets import SegResNet, UNet  # noqa: PLC0415 - seconds, for those alone who build a network
+
     blocks = NUM_POSITIONS if config.stem == 2 else 1
     network: nn.Module
     if config.kind == "segresnet":

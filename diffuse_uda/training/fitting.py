@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffuse_uda.errors import SiteTaskError
+from diffuse_uda.errors import MemoryEstimateError, SiteTaskError
 from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.training.schedule import RoundPlan
 
@@ -56,6 +56,7 @@ def fit(
 
     Raises:
         SiteTaskError: If the loss is not finite; the weights that led there are not worth sending.
+        MemoryEstimateError: If the device runs out of memory.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=betas, weight_decay=weight_decay)
@@ -68,8 +69,16 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_at(step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            loss = loss_at(step)
+            loss.backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError as error:
+            msg = (
+                f"step {plan.first_step + step + 1} of {plan.total_steps} ran out of memory, although its estimate "
+                f"fitted before: {error}. Nothing of this round is kept. End what else uses the device, or set a "
+                "smaller batch-size or grid.patch-size"
+            )
+            raise MemoryEstimateError(msg) from error
         nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
         losses.append(float(loss.detach()))

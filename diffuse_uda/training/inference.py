@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from diffuse_uda.config import ComputeConfig, GridConfig
@@ -34,6 +33,8 @@ def predict_probabilities(
         if tuple(image.shape[1:]) == grid.patch_size:
             logits = model(both)
         else:
+            from monai.inferers import sliding_window_inference  # noqa: PLC0415 - seconds, for large volumes only
+
             logits = sliding_window_inference(
                 both, grid.patch_size, 2, model, overlap=grid.window_overlap, mode="gaussian"
             )

@@ -98,8 +98,10 @@ def in_known_contrast(
         generator: CPU generator.
     """
     there = known.drawn(volumes.shape[0], generator)
-    changed = in_domain_contrast(volumes, label_map, there, generator)
-    return _scanned(changed, seen_in_domain(volumes > 0, label_map, there, generator), generator)
+    seen = seen_in_domain(volumes > 0, label_map, there, generator)
+    # what is not seen there has no place in its histogram: with the skull in it, fluid would take a muscle's intensity
+    changed = in_domain_contrast(volumes * seen, label_map, there, generator)
+    return _scanned(changed, seen, generator)
 
 
 def seen_in_domain(
@@ -112,7 +114,7 @@ def seen_in_domain(
 
     Args:
         body: What the own scans show.
-        label_map: Exact labels.
+        label_map: Exact labels; pseudo-labels do where a target mines looks.
         known: What the classes look like elsewhere, one row a sample.
         generator: CPU generator.
     """

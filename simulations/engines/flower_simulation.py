@@ -6,11 +6,9 @@ a home folder of its own, and its end is read from Flower's list of runs: exit c
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ from typing import Any
 from diffuse_uda.errors import DiffuseUdaError
 from diffuse_uda.exchange.quiet import QUIET_ENVIRONMENT
 from diffuse_uda.types import Scalar
+from simulations.engines.own_processes import free_ports, kill_marked
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
@@ -96,7 +95,7 @@ def run_simulation_engine(
 @contextmanager
 def _superlink(home: Path, work_dir: Path) -> Iterator[dict[str, str]]:
     """Start Flower's server on a free port of this machine, and take it and its children down again."""
-    port = _free_port()
+    port = free_ports(1)[0]
     environment = {
         **os.environ,
         **QUIET_ENVIRONMENT,
@@ -122,7 +121,7 @@ def _superlink(home: Path, work_dir: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         _stop(server)
-        _end_stragglers(home)
+        kill_marked("FLWR_HOME", str(home.resolve()))  # what Ray has put into process groups of its own
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, home: Path) -> None:
@@ -155,18 +154,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     server.wait(STOP_TIMEOUT_S)
 
 
-def _end_stragglers(home: Path) -> None:
-    """End what Ray has put into process groups of its own; every process of this run has its home in the environment.
-
-    Without `/proc` (outside Linux) they are left to notice by themselves, within a minute, that Ray is gone.
-    """
-    mark = f"FLWR_HOME={home.resolve()}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-
-
 def _flwr(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Call Flower's command line and read its JSON answer."""
     command = ["flwr", *arguments, "--format", "json"]
@@ -179,13 +166,6 @@ def _flwr(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any
         msg = f"`flwr {arguments[0]}` failed: {answer.get('error-message') or run.stdout + run.stderr}"
         raise SimulationError(msg)
     return answer
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _toml(values: Mapping[str, Scalar]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from diffuse_uda.config import FitConfig, StudyConfig, StyleProvider
@@ -10,6 +10,8 @@ from diffuse_uda.reporting.rows import ABLATION
 from diffuse_uda.types import Scalar
 from simulations.centralised import SUFFIX
 from simulations.study.ladder import Engine, Run
+
+_REFINING_TARGETS: Mapping[str, Scalar] = {"refine.source-weight": 0.7, "refine.target-step-fraction": 0.3}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +28,7 @@ class Change:
 def ablations(config: StudyConfig) -> tuple[Run, ...]:
     """Every ablation; compared with the first pass of the ladder's Diffuse-UDA."""
     base = "diffuse-uda-pass-1" if config.num_passes > 1 else "diffuse-uda"
-    changed = [_run(change, base) for change in _changes(config) if not _is_already_so(config, change)]
-    return (*changed, _pooled(base))
+    return (*(_run(change, base) for change in _worth_a_run(config)), _pooled(base))
 
 
 def _changes(config: StudyConfig) -> tuple[Change, ...]:
@@ -49,14 +50,14 @@ def _changes(config: StudyConfig) -> tuple[Change, ...]:
         Change(name="no-class-contrast", changes={"refine.class-contrast-share": 0.0}),
         Change(name="no-recolouring", changes={"recolour.num-rounds": 0}),
         Change(name="no-resizing", changes={"refine.resize": False, "synthesise.resize": False}),
-        Change(name="consistency-in-refinement", changes={"refine.lambda-max": 20.0}),
+        Change(name="targets-refine", changes=_REFINING_TARGETS),
+        Change(name="consistency-in-refinement", changes={**_REFINING_TARGETS, "refine.lambda-max": 20.0}),
         Change(name="half-synthetic", changes={"refine.synthetic-fraction": 0.5}),
-        Change(name="doubt-as-weight", changes={"refine.confidence-floor": 0.0}),
+        Change(name="doubt-as-weight", changes={**_REFINING_TARGETS, "refine.confidence-floor": 0.0}),
         Change(name="evenly-lit", changes={"pseudo-label.shading-sigma-mm": 0.0}),
         Change(name="two-samples-per-mask", changes={"synthesise.num-samples-per-label-map": 2}),
         Change(name="adapt-source-weight-0.5", changes={"adapt.source-weight": 0.5}, from_adapt=True),
         Change(name="adapt-source-weight-0.9", changes={"adapt.source-weight": 0.9}, from_adapt=True),
-        Change(name="refine-source-weight-0.7", changes={"refine.source-weight": 0.7}),
         Change(name="half-the-local-steps", changes=_with_steps_times(config, 0.5), from_adapt=True),
         Change(name="twice-the-local-steps", changes=_with_steps_times(config, 2.0), from_adapt=True),
         Change(
@@ -108,7 +109,12 @@ def _pooled(base: str) -> Run:
     )
 
 
-def _is_already_so(config: StudyConfig, change: Change) -> bool:
-    """Whether the study is configured that way anyhow; nothing would be learned."""
-    flat = config.to_flat()
-    return not change.one_target and all(flat[key] == value for key, value in change.changes.items())
+def _worth_a_run(config: StudyConfig) -> Iterator[Change]:
+    """Changes that give a configuration of their own: neither the study's nor that of an earlier change."""
+    unchanged = config.to_flat()
+    seen = [(unchanged, False)]
+    for change in _changes(config):
+        made = ({**unchanged, **change.changes}, change.one_target)
+        if made not in seen:
+            seen.append(made)
+            yield change

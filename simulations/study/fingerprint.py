@@ -24,7 +24,7 @@ _ADAPTED = frozenset({PhaseName.ADAPT, PhaseName.ADAPT_LOCALLY})
 READ_BY: Mapping[str, frozenset[PhaseName]] = {
     "style": _ADAPTED | {PhaseName.TRANSLATE},
     "adapt": _ADAPTED | {PhaseName.ENSEMBLE},
-    "exchange": _ADAPTED | {PhaseName.TRANSLATE},
+    "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.TRANSLATE, PhaseName.EVALUATE},
     "pseudo_label": _ADAPTED | {PhaseName.PSEUDO_LABEL},
     "recolour": frozenset({PhaseName.RECOLOUR}),
     "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),

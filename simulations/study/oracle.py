@@ -32,9 +32,9 @@ RoundScores = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
 def phases_of_rows(method: Method) -> dict[str, tuple[Phase, ...]]:
-    """The phases whose last round a row scores, for rows of a segmenter that was federated with the targets.
+    """The phases whose last round a row scores, for rows of a segmenter that was trained with or for the targets.
 
-    One phase for all targets, or one for each of them.
+    One phase for all targets, or one for each of them, in which a target itself may rest.
     """
     trained: tuple[Phase, ...] = ()
     found: dict[str, tuple[Phase, ...]] = {}
@@ -42,7 +42,8 @@ def phases_of_rows(method: Method) -> dict[str, tuple[Phase, ...]]:
         if phase.row:
             found |= {phase.row: trained} if trained else {}
         elif phase.model is ModelName.SEGMENTER and phase.num_rounds > 0 and phase.name not in LABELLING:
-            is_federated = phase.exchange is Exchange.WEIGHTS and SiteRole.TARGET in phase.tasks
+            is_for_targets = SiteRole.TARGET in phase.tasks or phase.partner is not None
+            is_federated = phase.exchange is Exchange.WEIGHTS and is_for_targets
             others = (
                 trained if phase.partner is not None and all(_are_siblings(phase, past) for past in trained) else ()
             )

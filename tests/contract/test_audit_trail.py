@@ -108,6 +108,7 @@ def _copied(content: RecordDict) -> RecordDict:
     )
 
 
+@pytest.mark.fault("R-10")
 def test_a_reply_that_is_played_again_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first: list[RecordDict] = []
 

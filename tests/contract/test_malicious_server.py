@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import torch
 from flwr.app import Message, RecordDict
 
 from client.client_app import app as client_app
+from client.site import AUDIT_LOG
 from diffuse_uda.exchange.envelopes import Envelope, in_envelope, split_words
 from diffuse_uda.exchange.flower import INTRODUCE, empty_content, encode_order, encode_weights, work_type
 from diffuse_uda.exchange.orders import SiteReply, WorkOrder
@@ -41,14 +43,16 @@ class Server:
     plan: str
     worked: list[WorkOrder] = field(default_factory=list)
 
-    def send(self, message_type: str, content: RecordDict, *, plan: str = "", run: str = "r1") -> Message:
-        stamped = in_envelope(content, Envelope(run=run, plan=plan or self.plan))
+    def send(
+        self, message_type: str, content: RecordDict, *, plan: str = "", run: str = "r1", fall_backs: int = 0
+    ) -> Message:
+        stamped = in_envelope(content, Envelope(run=run, plan=plan or self.plan, fall_backs=fall_backs))
         return self.post(message_type, stamped)
 
     def post(self, message_type: str, content: RecordDict) -> Message:
         return self.grid.send_and_receive([Message(content, FIRST_NODE_ID + 2, message_type)], timeout=60.0)[0]
 
-    def order(self, order: WorkOrder = ORDER, weights: StateDict | None = None, **envelope: str) -> Message:
+    def order(self, order: WorkOrder = ORDER, weights: StateDict | None = None, **envelope: Any) -> Message:
         content = encode_order(order, encode_weights(tiny_weights() if weights is None else weights))
         return self.send(work_type(order.task), content, **envelope)
 
@@ -146,6 +150,20 @@ def test_a_round_is_worked_for_once_whatever_is_sent_again(server: Server) -> No
     assert len(server.worked) == 2
 
 
+@pytest.mark.fault("R-18")
+def test_a_server_that_pretends_to_go_back_gets_three_answers_more_and_every_one_is_written_down(
+    server: Server, tmp_path: Path
+) -> None:
+    others = [{**tiny_weights(), "scale": torch.tensor(number * 1e-6)} for number in range(10)]
+    answers = [server.order(weights=weights, fall_backs=number) for number, weights in enumerate(others)]
+    assert [answer.has_content() for answer in answers] == [True] * 4 + [False] * 6
+    assert "[replayed-round]" in _said(answers[4])
+    (log,) = (tmp_path / "work" / "target-a").rglob(AUDIT_LOG)
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [entry["fall_backs"] for entry in entries if entry["event"] == "order-received"] == list(range(10))
+    assert len({entry["base"] for entry in entries if entry.get("message") == "reply"}) == 4
+
+
 def test_introducing_itself_again_does_not_make_a_site_forget(server: Server) -> None:
     assert server.order().has_content()
     assert server.send(INTRODUCE, empty_content()).has_content()
@@ -177,6 +195,21 @@ def test_a_site_stops_when_its_budget_for_the_run_is_used_up(tmp_path: Path, mon
         assert "[run-bytes]" in _said(server.order(SECOND))
         assert server.send(INTRODUCE, empty_content(), run="r2").has_content()
         assert server.order(run="r2").has_content()  # a run has a budget of its own
+
+
+def test_refusals_count_and_leave_even_when_the_budget_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_arithmetic(monkeypatch)
+    policy = tmp_path / "egress.toml"
+    policy.write_text("max-run-bytes = 2_000\n", encoding="utf-8")
+    server = _serve(tmp_path, {"egress-policy": str(policy)})
+    with server.grid:
+        assert server.send(INTRODUCE, empty_content()).has_content()
+        for _ in range(4):
+            assert "[wrong-plan]" in _said(server.order(replace(ORDER, num_rounds=1000)))  # some 600 bytes each
+        assert "[run-bytes]" in _said(server.order())
+        assert "[wrong-plan]" in _said(server.order(replace(ORDER, num_rounds=1000)))
 
 
 def test_a_policy_that_cannot_be_read_lets_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,7 @@ def _logs(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in files)
 
 
+@pytest.mark.fault("leaks")
 def test_a_hundred_faults_send_no_patient(wire: _Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     places = itertools.cycle([("target-a", Task.ADAPT_TARGET), ("source", Task.ADAPT_SOURCE)])
     sent: list[bytes] = []

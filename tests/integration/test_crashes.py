@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from client.site import AUDIT_LOG
 from client.site_commits import begin_run
 from diffuse_uda.errors import CheckpointError, ConfigError, InUseError, StorageError
 from diffuse_uda.exchange.orders import SiteReply
@@ -23,6 +24,7 @@ from diffuse_uda.landmarks import Landmark, watched_by
 from diffuse_uda.training.checkpoints import MANIFEST
 from diffuse_uda.training.interruption import allow_local_work, raise_if_stopped
 from diffuse_uda.types import Scalar
+from server.ending import RunEnd, read_ending
 from server.history import Event, RoundSaved
 from server.journal import JOURNAL_FILE, read_journal
 from simulations.engines.in_process import run_in_process
@@ -32,7 +34,7 @@ from tests.fake_federation import node_configs, run_config, use_arithmetic
 from tests.tiny_site import FLAT, tiny_cohort
 
 COORDINATOR = list(Landmark)[:6]
-SITE = list(Landmark)[6:]
+SITE = list(Landmark)[7:]
 FULL: dict[str, Any] = {"method": "diffuse-uda", "adapt.num-rounds": 2, "diffuse.num-rounds": 2}
 
 
@@ -86,10 +88,17 @@ def _sums_alone(folder: Path) -> None:
         _sums(folder)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    _sums_alone(folder)
+    return folder / "run"
+
+
 @pytest.fixture
-def undisturbed(tmp_path: Path, _arithmetic: None) -> Path:
-    _sums(tmp_path / "undisturbed")
-    return tmp_path / "undisturbed" / "run"
+def undisturbed(whole: Path, _arithmetic: None) -> Path:
+    """What the run leaves that nothing happens to; in this process work is arithmetic."""
+    return whole
 
 
 def _require_same_end(run_dir: Path, undisturbed: Path) -> None:
@@ -101,6 +110,7 @@ def _require_same_end(run_dir: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("landmark", COORDINATOR)
+@pytest.mark.fault("R-01")
 def test_a_coordinator_killed_anywhere_ends_where_it_would_have(
     landmark: Landmark, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -110,6 +120,35 @@ def test_a_coordinator_killed_anywhere_ends_where_it_would_have(
     _sums(tmp_path)
     assert _events(run_dir).count("resumed") == 1
     _require_same_end(run_dir, undisturbed)
+
+
+@pytest.mark.fault("R-01")
+def test_a_run_that_was_killed_when_all_was_done_is_not_done_again(tmp_path: Path, undisturbed: Path) -> None:
+    assert killed_process(Landmark.BEFORE_END, 1, _sums_alone, tmp_path)
+    run_dir = tmp_path / "run"
+    assert _end(run_dir) is RunEnd.KILLED
+    lines = len(_events(run_dir))
+    _sums(tmp_path)
+    assert _end(run_dir) is RunEnd.COMPLETED
+    assert len(_events(run_dir)) == lines
+    _require_same_end(run_dir, undisturbed)
+    name = read_journal(run_dir / JOURNAL_FILE)[0][0]["run"]
+    _sums(tmp_path)  # once it is completed, the same command begins a new run
+    assert read_journal(run_dir / JOURNAL_FILE)[0][0]["run"] != name
+
+
+def test_another_study_is_not_mistaken_for_one_that_was_killed_when_all_was_done(tmp_path: Path) -> None:
+    assert killed_process(Landmark.BEFORE_END, 1, _sums_alone, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        use_arithmetic(patch)
+        _sums(tmp_path, seed=1)
+    assert read_journal(tmp_path / "run" / JOURNAL_FILE)[0][0]["description"]["config"]["seed"] == 1
+
+
+def _end(run_dir: Path) -> RunEnd:
+    ending = read_ending(run_dir)
+    assert ending is not None
+    return ending.end
 
 
 def _lives(run_dir: Path, landmark: Landmark, work: Callable[..., object], *arguments: object) -> int:
@@ -127,8 +166,10 @@ def _lives(run_dir: Path, landmark: Landmark, work: Callable[..., object], *argu
     return num_lives
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("landmark", [*COORDINATOR, Landmark.MID_SITE_COMMIT, Landmark.UPLOAD])
+@pytest.mark.fault("R-01", "R-02")
 def test_a_coordinator_killed_in_every_round_ends_where_it_would_have(
     landmark: Landmark, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -136,6 +177,7 @@ def test_a_coordinator_killed_in_every_round_ends_where_it_would_have(
     _require_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.fault("R-01")
 def test_sites_that_had_answered_are_not_made_to_work_again(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +206,7 @@ def _events_until_resumed(run_dir: Path) -> list[str]:
     return events[: events.index("resumed")]
 
 
+@pytest.mark.fault("R-18")
 def test_a_flipped_bit_in_the_newest_checkpoint_costs_one_round(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,16 +216,57 @@ def test_a_flipped_bit_in_the_newest_checkpoint_costs_one_round(
 
     with pytest.raises(KeyboardInterrupt):
         _sums(tmp_path, stop_in_the_middle)
-    newest = max((tmp_path / "run" / "checkpoints" / "rounds").iterdir())
+    newest = _flip_a_bit_in_the_newest_checkpoint(tmp_path / "run")
+    _sums(tmp_path)
+    assert "is damaged" in caplog.text
+    resumed = next(e for e in read_journal(tmp_path / "run" / JOURNAL_FILE)[0] if e["event"] == "resumed")
+    assert resumed["number"] == newest - 1
+    assert len(resumed["damaged"]) == 1
+    _require_same_end(tmp_path / "run", undisturbed)
+
+
+def _flip_a_bit_in_the_newest_checkpoint(run_dir: Path) -> int:
+    """Damage it; which round's it was."""
+    newest = max((run_dir / "checkpoints" / "rounds").iterdir())
     (file,) = newest.rglob("*.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+    return int(newest.name)
+
+
+def _sums_in_which_one_fails_at_first(folder: Path) -> None:
+    """As `_sums_alone`; one target fails in the first round of adaptation."""
+    work = arithmetic_tasks.run_task
+
+    def failing(site: Any, config: Any, order: Any, weights: Any) -> SiteReply:
+        if (site.site_id, order.phase, order.server_round) == ("target-b", "adapt", 1):
+            raise RuntimeError
+        return work(site, config, order, weights)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arithmetic_tasks, "run_task", failing)
+        _sums_alone(folder)
+
+
+@pytest.mark.fault("R-18")
+def test_a_round_that_was_answered_is_answered_anew_when_the_coordinator_has_gone_back_behind_it(
+    tmp_path: Path, undisturbed: Path
+) -> None:
+    """Sites refuse other weights for a round that they have answered; that must not strand a run that went back.
+
+    The source has answered round 2 of adaptation, on the average of a round 1 that one target failed in. The checkpoint
+    of round 1 is damaged, so round 1 is done again, this time with everybody, and round 2 comes with other weights.
+    """
+    assert killed_process(Landmark.MID_GATHER, 7, _sums_in_which_one_fails_at_first, tmp_path)
+    entries, _ = read_journal(tmp_path / "run" / JOURNAL_FILE)
+    assert (entries[-1]["site"], entries[-1]["phase"], entries[-1]["round"]) == ("source", "adapt", 2)
+    assert _flip_a_bit_in_the_newest_checkpoint(tmp_path / "run") == 3
     _sums(tmp_path)
-    assert "is damaged" in caplog.text
-    resumed = next(e for e in read_journal(tmp_path / "run" / JOURNAL_FILE)[0] if e["event"] == "resumed")
-    assert resumed["number"] == int(newest.name) - 1
-    assert len(resumed["damaged"]) == 1
+    lines = (tmp_path / "work" / "source" / AUDIT_LOG).read_text(encoding="utf-8").splitlines()
+    sent = [entry for entry in map(json.loads, lines) if entry["event"] == "message-sent"]
+    twice = [entry for entry in sent if (entry.get("phase"), entry.get("round")) == ("adapt", 2)]
+    assert len({entry["base"] for entry in twice}) == len(twice) == 2
     _require_same_end(tmp_path / "run", undisturbed)
 
 
@@ -195,11 +279,12 @@ AROUND_COMMITS = (Landmark.MID_CHECKPOINT, Landmark.AFTER_COMMIT, Landmark.UPLOA
         [(landmark, 3) for landmark in AROUND_COMMITS],
         pytest.param(
             [(landmark, nth) for landmark in (*COORDINATOR, *SITE[-2:]) for nth in range(1, 6)],
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.chaos, pytest.mark.timeout(3600)],
         ),
     ],
     ids=["a few", "all"],
 )
+@pytest.mark.fault("R-20")
 def test_power_lost_at_any_place_leaves_a_run_that_goes_on(
     places: list[tuple[Landmark, int]], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +330,7 @@ def test_a_damaged_journal_is_refused(tmp_path: Path, undisturbed: Path) -> None
 
 
 @pytest.mark.usefixtures("_arithmetic")
+@pytest.mark.fault("R-19")
 def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     refused: list[str] = []
 
@@ -265,6 +351,7 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     assert _events(tmp_path / "run")[-1] == "finished"
 
 
+@pytest.mark.fault("R-19")
 def test_a_run_after_a_killed_one_takes_its_lock_over_with_a_word(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,6 +362,7 @@ def test_a_run_after_a_killed_one_takes_its_lock_over_with_a_word(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.fault("R-05")
 def test_a_disk_that_fails_pauses_the_run_and_then_ends_it_with_the_last_round_whole(
     number: int, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -312,6 +400,7 @@ def _with_time(clock: list[float], sleep: Callable[[float], None]) -> Callable[.
     return lambda *args, **options: written_patiently(*args, **options, clock=lambda: clock[0], sleep=sleep)
 
 
+@pytest.mark.fault("R-03")
 def test_the_first_signal_waits_for_the_round_and_the_run_goes_on_from_there(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -328,6 +417,7 @@ def test_the_first_signal_waits_for_the_round_and_the_run_goes_on_from_there(
     _require_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.fault("R-03")
 def test_the_second_signal_ends_the_run_within_seconds_and_spoils_nothing(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,7 +455,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _training(folder: Path, cohort: list[Path]) -> None:
     """Every phase of Diffuse-UDA, one round and two steps each, on scans of sixteen voxels."""
     flat: dict[str, Scalar] = {**FLAT, "method": "diffuse-uda", "num-passes": 1}
-    flat |= {f"{phase}.num-rounds": 1 for phase in ("warm-up", "adapt", "diffuse", "refine")}
+    flat |= {f"{phase}.num-rounds": 1 for phase in ("warm-up", "adapt", "recolour", "diffuse", "refine")}
     nodes: list[dict[str, Scalar]] = [
         {"site-id": role, "role": role, "data-dir": str(path), "workspace": str(folder / role)}
         for role, path in zip(("source", "target"), cohort, strict=True)
@@ -382,18 +472,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cohort: list[Path]) -> Pat
 
 
 @pytest.mark.parametrize("landmark", SITE)
+@pytest.mark.fault("R-02")
 def test_sites_killed_anywhere_end_where_they_would_have(
     landmark: Landmark, tmp_path: Path, cohort: list[Path], trained: Path
 ) -> None:
     # A step of the refinement at the target, which has a teacher and optimisers to lose.
-    nth = {Landmark.SEGMENTATION_STEP: 9, Landmark.DIFFUSION_STEP: 3, Landmark.MID_SITE_COMMIT: 7, Landmark.UPLOAD: 5}
+    nth = {Landmark.SEGMENTATION_STEP: 11, Landmark.DIFFUSION_STEP: 3, Landmark.MID_SITE_COMMIT: 7, Landmark.UPLOAD: 5}
     assert killed_process(landmark, nth.get(landmark, 1), _training, tmp_path, cohort)
     _training(tmp_path, cohort)
     _require_same_end(tmp_path / "run", trained)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("landmark", list(Landmark))
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("landmark", [place for place in Landmark if place is not Landmark.BEFORE_END])
+@pytest.mark.fault("R-01", "R-02")
 def test_a_federation_killed_again_and_again_ends_where_it_would_have(
     landmark: Landmark, tmp_path: Path, cohort: list[Path], trained: Path
 ) -> None:
@@ -401,6 +494,7 @@ def test_a_federation_killed_again_and_again_ends_where_it_would_have(
     _require_same_end(tmp_path / "run", trained)
 
 
+@pytest.mark.fault("R-02")
 def test_a_lost_site_workspace_is_refused_instead_of_replaced(
     tmp_path: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

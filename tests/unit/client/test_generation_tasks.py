@@ -16,12 +16,15 @@ from diffuse_uda.algorithms.structure_size import random_sizes
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.training.batches import Example
 from diffuse_uda.training.looks import in_known_contrast
-from diffuse_uda.types import ModelName, StateDict
+from diffuse_uda.types import ModelName, Scalar, StateDict
 from tests.tiny_site import first_weights, order_for, tiny_config
+
+TWO_CASES: dict[str, Scalar] = {"exchange.min-cases-for-statistics": 2}
+"""The tiny sites have two scans, and tell about them."""
 
 
 def test_pseudo_labels_diffusion_synthesis_and_refinement_follow_each_other_at_a_target(target: Site) -> None:
-    config = tiny_config()
+    config = tiny_config(TWO_CASES)
     run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
     state = SiteState(target.workspace / "state")
     labelled = state.load_examples("pseudo-labelled")
@@ -58,6 +61,18 @@ def test_only_trusted_voxels_tell_what_a_class_looks_like() -> None:
     assert appearance_of([example], 3).means.tolist() == pytest.approx([0.0, 0.2, 0.6])
 
 
+def test_a_class_that_too_few_patients_have_is_left_out() -> None:
+    """Two scans show class 1, one of them class 2 as well: its look would be that of one patient."""
+    image = torch.tensor([0.0, 0.2, 0.2, 0.9]).view(1, 4, 1, 1)
+    maps = [torch.tensor(values, dtype=torch.uint8).view(1, 4, 1, 1) for values in ([0, 1, 1, 0], [0, 1, 1, 2])]
+    examples = [Example(image=image, label_map=label_map) for label_map in maps]
+    told, withheld = (appearance_of(examples, 3, least=least) for least in (1, 2))
+    assert told.means.tolist() == pytest.approx([0.0, 0.2, 0.9])
+    assert told.volumes.tolist() == pytest.approx([0.2, 0.8, 0.2])
+    assert withheld.means.tolist() == pytest.approx([0.0, 0.2, 0.2])
+    assert withheld.volumes.tolist() == pytest.approx([0.25, 1.0, 0.0])
+
+
 @pytest.mark.parametrize(
     ("phase", "pass_index", "share"),
     [("pseudo-label", 0, 1.0), ("relabel", 0, 0.25), ("relabel-2", 1, 0.25), ("pseudo-label-2", 1, 0.25)],
@@ -83,24 +98,27 @@ def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
     assert {int(example.label_map.max()) for example in labelled if example.label_map is not None} == {int(share > 0.5)}
 
 
-@pytest.mark.parametrize(
-    ("phase", "num_models"), [("pseudo-label", 3), ("relabel", 1), ("relabel-2", 1), ("pseudo-label-2", 3)]
-)
-def test_after_recolouring_a_target_forgets_the_models_of_the_adaptation(
-    target: Site, monkeypatch: pytest.MonkeyPatch, phase: str, num_models: int
-) -> None:
+def test_a_target_labels_with_what_it_was_sent_since_it_last_did(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     config, asked = tiny_config(), []
     state = SiteState(target.workspace / "state")
-    for _ in range(2):
-        state.remember_global(first_weights(config), keep=2)
 
     def probabilities(model: torch.nn.Module, *_: object) -> torch.Tensor:
         asked.append(model)
         return torch.full((7, 16, 16, 16), 1 / 7)
 
+    def models_asked(phase: str) -> float:
+        asked.clear()
+        run_task(target, config, order_for(Task.PSEUDO_LABEL, phase=phase), first_weights(config))
+        return len(asked) / 2  # scans
+
     monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
-    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase=phase), first_weights(config))
-    assert len(asked) == num_models * 2  # scans
+    for _ in range(2):
+        state.remember_global(first_weights(config), keep=2)
+    assert models_asked("pseudo-label") == 3
+    # it rested during recolouring; after a refinement it has seen one more
+    assert models_asked("relabel") == 1
+    state.remember_global(first_weights(config), keep=2)
+    assert models_asked("pseudo-label-2") == 2
 
 
 def _denoiser_that_knows(volumes: torch.Tensor) -> StateDict:
@@ -139,6 +157,7 @@ def test_the_source_renders_structures_in_sizes_of_the_wanted_domain(
 def test_rendered_scans_show_as_much_around_the_structures_as_their_domain_does(source: Site) -> None:
     weights = _denoiser_that_knows(torch.zeros(3, 7))
     weights["class_table.rows"][:], weights["class_table.background"][:] = 0.2, 0.4
+    weights["class_table.volumes"][1:, 1] = 1.0
     weights["class_table.volumes"][2, 0] = 1e6
     order = dataclasses.replace(order_for(Task.SYNTHESISE, phase="synthesise"), domains=("source", "target", "other"))
     config = tiny_config({"synthesise.deform": False})
@@ -194,7 +213,7 @@ def test_the_source_refines_on_structures_in_sizes_of_its_partner(
 
 
 def test_every_site_describes_its_classes_and_trains_nothing(source: Site, target: Site) -> None:
-    config, before = tiny_config(), first_weights(tiny_config(), ModelName.DENOISER)
+    config, before = tiny_config(TWO_CASES), first_weights(tiny_config(), ModelName.DENOISER)
     run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
     for domain, site in enumerate((source, target)):
         reply = run_task(site, config, order_for(Task.DESCRIBE, phase="describe"), before)
@@ -213,6 +232,7 @@ def test_the_source_keeps_the_table_and_recolours_in_the_contrast_of_its_partner
     weights = first_weights(config, ModelName.DENOISER)
     for domain, grey in enumerate((0.9, 0.3, 0.6)):
         weights["class_table.rows"][domain] = 2 * grey - 1
+        weights["class_table.volumes"][domain] = 1.0
     domains = ("source", "target", "other")
     keep = dataclasses.replace(order_for(Task.KEEP_TABLE, phase="keep-table"), domains=domains)
     assert run_task(source, config, keep, weights).num_examples == 2
@@ -230,6 +250,64 @@ def test_the_source_keeps_the_table_and_recolours_in_the_contrast_of_its_partner
     assert reply.weights is not None
     assert reply.metrics["loss"] > 0
     assert seen == {0.6}
+
+
+def test_a_site_of_too_few_cases_tells_nothing_and_trains_beside_no_row(
+    target: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, before = tiny_config(), first_weights(tiny_config(), ModelName.DENOISER)
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    for task, phase in ((Task.DESCRIBE, "describe"), (Task.DIFFUSE, "diffuse")):
+        caplog.clear()
+        weights = run_task(target, config, order_for(task, phase=phase), before).weights
+        assert weights is not None
+        assert all(weights[name].equal(before[name]) for name in weights if name.startswith("class_table."))
+        assert caplog.messages == ["2 cases, and statistics leave over 3: this site tells nothing about its classes"]
+        assert all(tensor.equal(before[name]) for name, tensor in weights.items()) == (task is Task.DESCRIBE)
+
+
+@pytest.mark.parametrize(("partner", "contrasts"), [(1, set()), (2, {0.6}), (None, {0.6})])
+def test_the_source_takes_random_looks_for_a_target_that_tells_nothing(
+    source: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    partner: int | None,
+    contrasts: set[float],
+) -> None:
+    """Rows of domain 1 are as they were sent, all zero: middle grey everywhere, and nothing around the structures."""
+    config = tiny_config({"refine.class-contrast-share": 1.0, "recolour.num-local-steps": 3, "recolour.batch-size": 2})
+    weights = first_weights(config, ModelName.DENOISER)
+    for domain, grey in ((0, 0.9), (2, 0.6)):
+        weights["class_table.rows"][domain] = 2 * grey - 1
+        weights["class_table.volumes"][domain] = 1.0
+    domains = ("source", "target", "other")
+    keep = dataclasses.replace(order_for(Task.KEEP_TABLE, phase="keep-table"), domains=domains)
+    run_task(source, config, keep, weights)
+    assert caplog.messages == ["site target tells nothing about its classes: random looks stand for its own"]
+    seen: set[float] = set()
+
+    def contrast(
+        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
+    ) -> object:
+        seen.update(round(float(row.mean()), 3) for row in known.means)
+        return in_known_contrast(images, label_map, known, draw)
+
+    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
+    recolour = dataclasses.replace(order_for(Task.RECOLOUR, phase="recolour"), domains=domains, partner=partner)
+    reply = run_task(source, config, recolour, first_weights(config))
+    assert reply.metrics["loss"] > 0
+    assert seen == contrasts
+
+
+def test_what_is_rendered_for_a_target_that_tells_nothing_keeps_its_surroundings(source: Site) -> None:
+    config = tiny_config({"synthesise.deform": False})
+    weights = _denoiser_that_knows(torch.zeros(2, 7))
+    weights["class_table.background"][:] = 0.4  # anything but air
+    run_task(source, config, order_for(Task.SYNTHESISE, phase="synthesise"), weights)
+    state = SiteState(source.workspace / "state")
+    shown = sum(int(((pair.image > 0) & (pair.label_map == 0)).sum()) for pair in state.load_examples("synthetic"))
+    scanned = training_cases(source, config.grid, state)
+    assert shown == sum(int(((case.image > 0) & (case.label_map == 0)).sum()) for case in scanned) > 100
 
 
 def test_real_and_rendered_examples_count_by_their_number(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:

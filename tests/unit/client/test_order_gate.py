@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from client.run_book import RunBook
 from client.site import Site, open_site
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import RefusalError
-from diffuse_uda.exchange.envelopes import Envelope
+from diffuse_uda.exchange.envelopes import MOST_FALL_BACKS, VERSION, Envelope
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.exchange.plan import forms_of, model_forms, plan_hash
 from diffuse_uda.exchange.site_policy import NOTHING_NARROWED, SitePolicy
@@ -99,6 +100,45 @@ def test_an_earlier_round_that_never_came_is_a_replay(weights: StateDict) -> Non
     assert _refused(weights, replace(ORDER, server_round=1, number=4), book=book) == ("replayed-round",)
 
 
+@pytest.mark.fault("R-18")
+def test_a_coordinator_that_went_back_is_answered_anew_from_there_on(weights: StateDict) -> None:
+    """It repeats round 5, and another site takes part this time: so round 6 comes with other weights than before."""
+    last = replace(ORDER, server_round=3, number=6)
+    book = _admit(weights, last, book=_admit(weights), base="b2")
+    gone_back = replace(ENVELOPE, fall_backs=1)
+    book = _admit(weights, book=book, envelope=gone_back)
+    assert (book.bases, book.fall_backs) == ({"5": "b1"}, 1)
+    book = _admit(weights, last, book=book, envelope=gone_back, base="b3")
+    assert book.bases == {"5": "b1", "6": "b3"}
+    # Going back once buys one answer a round, and an order from before is a replay from then on.
+    assert _refused(weights, last, book=book, envelope=gone_back, base="b4") == ("replayed-round",)
+    assert _refused(weights, last, book=book, base="b3") == ("replayed-round",)
+
+
+def test_a_site_that_was_away_goes_back_with_the_coordinator_too(weights: StateDict) -> None:
+    # It had missed round 4, which is done again.
+    gone_back = replace(ENVELOPE, fall_backs=1)
+    book = _admit(weights, replace(ORDER, server_round=1, number=4), book=_admit(weights), envelope=gone_back)
+    assert book.bases == {"4": "b1"}
+
+
+@pytest.mark.parametrize("fall_backs", [-1, MOST_FALL_BACKS + 1, 10**9])
+def test_nobody_goes_back_as_often_as_he_likes(weights: StateDict, fall_backs: int) -> None:
+    envelope = replace(ENVELOPE, fall_backs=fall_backs)
+    assert _refused(weights, book=_admit(weights), envelope=envelope, base="b2")[0] == "replayed-round"
+    assert _admit(weights, book=_admit(weights), envelope=replace(ENVELOPE, fall_backs=MOST_FALL_BACKS), base="b2")
+
+
+@pytest.mark.fault("R-17")
+def test_server_and_site_are_of_one_version(weights: StateDict) -> None:
+    with pytest.raises(
+        RefusalError, match=rf"the server is of version 0\.0\.9, this site of {re.escape(VERSION)}"
+    ) as caught:
+        check_plan(None, replace(ENVELOPE, version="0.0.9"), CONFIG, NOTHING_NARROWED)
+    assert caught.value.rules == ("wrong-version",)
+    assert _refused(weights, envelope=replace(ENVELOPE, version="0.0.9")) == ("wrong-version",)
+
+
 def test_a_run_that_the_site_never_joined_is_refused(weights: StateDict) -> None:
     assert _refused(weights, book=None) == ("unknown-run",)
 
@@ -171,7 +211,11 @@ def test_a_study_that_the_hospital_has_not_approved_is_refused(weights: StateDic
         ({"num_participants": 4}, "wrong-sites"),
         ({"num_participants": 0}, "wrong-sites"),
         ({"label_names": ("background",)}, "wrong-labels"),
-        ({"label_names": ("x",) * 257}, "wrong-labels"),
+        ({"domains": ("source", "leeds", "../leeds")}, "wrong-sites"),
+        ({"domains": ("source", "leeds", "a\nline of the log")}, "wrong-sites"),
+        ({"label_names": tuple(f"x{n}" for n in range(257))}, "wrong-labels"),
+        ({"label_names": ("background", "ball", "ball")}, "wrong-labels"),
+        ({"label_names": ("background", "a\nline of the log")}, "wrong-labels"),
     ],
 )
 def test_sites_and_labels_have_to_make_sense(weights: StateDict, change: dict[str, Any], rule: str) -> None:

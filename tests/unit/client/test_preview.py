@@ -26,7 +26,12 @@ from diffuse_uda.types import ModelName, Scalar, SiteRole, StateDict
 from simulations.engines.local_grid import FIRST_NODE_ID, LocalGrid
 from tests.tiny_site import LABEL_NAMES, tiny_cohort, tiny_config
 
-CONFIG = tiny_config({"num-passes": 2, "adapt.num-rounds": 7})
+TWO_CASES: dict[str, Scalar] = {"exchange.min-cases-for-statistics": 2}
+CONFIG = tiny_config({"num-passes": 2, "adapt.num-rounds": 7, "recolour.num-turns": 2, **TWO_CASES})
+WITHOUT_ROUNDS: dict[str, Scalar] = {
+    f"{phase}.num-rounds": 0 for phase in ("warm-up", "adapt", "recolour", "diffuse", "refine")
+}
+"""Of the phases that train; a test adds the one that it looks at."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,10 @@ def _previewed(site: Site, config: StudyConfig = CONFIG) -> list[Leaving]:
     return list(preview_egress(site, config, clock=lambda: 0.0))
 
 
+def _message(messages: list[Leaving], name: str) -> Leaving:
+    return next(leaving for leaving in messages if leaving.name == name)
+
+
 def _really_sent(node_config: dict[str, Scalar], study: StudyConfig) -> Iterator[bytes]:
     """The answers of the real client app to the same orders, each with the weights that came back before."""
     config = brief_study(study)
@@ -71,39 +80,95 @@ def _really_sent(node_config: dict[str, Scalar], study: StudyConfig) -> Iterator
             models[phase.model] = decode_reply(answer.content).weights or weights
 
 
-@pytest.mark.parametrize("role", ["source", "target"])
-def test_a_preview_is_byte_for_byte_what_is_sent(
-    role: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = _previewed(open_site(_node_config(folders[role], role, tmp_path / "preview")))
-    monkeypatch.setattr(tasks, "run_task", partial(tasks.run_task, clock=lambda: 0.0))
-    sent = list(_really_sent(_node_config(folders[role], role, tmp_path / "real"), CONFIG))
-    assert len(shown) == len(sent) == {"source": 8, "target": 9}[role]
-    for leaving, message in zip(shown, sent, strict=True):
-        assert hashlib.sha256(leaving.wire).hexdigest() == hashlib.sha256(message).hexdigest(), leaving.name
-    assert list((tmp_path / "preview").iterdir()) == []  # what it worked with is gone
-
-
-def test_every_task_of_a_role_is_shown_once(folders: dict[str, Path], tmp_path: Path) -> None:
-    shown = _previewed(open_site(_node_config(folders["target"], "target", tmp_path / "w")))
-    assert [(leaving.name, leaving.task) for leaving in shown] == [
+TASKS = {
+    "source": [
+        ("introduction", "introduce"),
+        ("warm-up", "warm_up"),
+        ("evaluate-source-only", "evaluate"),
+        ("adapt", "adapt_source"),
+        ("evaluate-asc-plus", "evaluate"),
+        ("describe", "describe"),
+        ("keep-table", "keep_table"),
+        ("recolour-for-1", "recolour"),
+        ("diffuse", "diffuse"),
+        ("synthesise", "synthesise"),
+        ("refine-for-1", "refine_source"),
+    ],
+    "target": [
         ("introduction", "introduce"),
         ("evaluate-source-only", "evaluate"),
         ("adapt", "adapt_target"),
         ("evaluate-asc-plus", "evaluate"),
         ("pseudo-label", "pseudo_label"),
+        ("describe", "describe"),
+        ("evaluate-recoloured", "evaluate"),
+        ("relabel", "pseudo_label"),
         ("diffuse", "diffuse"),
         ("synthesise", "synthesise"),
         ("refine-for-1", "refine_target"),
         ("evaluate-diffuse-uda", "evaluate"),
-    ]
-    adapt = next(leaving for leaving in shown if leaving.name == "adapt")
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def shown(folders: dict[str, Path], place: Path) -> dict[str, list[Leaving]]:
+    """What each role would send in a study whose statistics may be over two cases, which is what the sites have."""
+    return {role: _previewed(open_site(_node_config(folders[role], role, place / role))) for role in folders}
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_a_preview_is_byte_for_byte_what_is_sent(
+    role: str,
+    folders: dict[str, Path],
+    shown: dict[str, list[Leaving]],
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "run_task", partial(tasks.run_task, clock=lambda: 0.0))
+    sent = list(_really_sent(_node_config(folders[role], role, place / f"real-{role}"), CONFIG))
+    assert len(shown[role]) == len(sent)
+    for leaving, message in zip(shown[role], sent, strict=True):
+        assert hashlib.sha256(leaving.wire).hexdigest() == hashlib.sha256(message).hexdigest(), leaving.name
+    assert list((place / role).iterdir()) == []  # what it worked with is gone
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_every_task_of_a_role_is_shown_once(role: str, shown: dict[str, list[Leaving]]) -> None:
+    assert [(leaving.name, leaving.task) for leaving in shown[role]] == TASKS[role]
+    adapt = _message(shown[role], "adapt")
     names = [tensor["name"] for tensor in adapt.facts["tensors"]]
     assert names == list(initial_weights(CONFIG, ModelName.SEGMENTER, len(LABEL_NAMES)))
     assert all(tensor["norm"] >= 0.0 for tensor in adapt.facts["tensors"])
     assert adapt.facts["scalars"].keys() == {"loss", "seconds"}
-    evaluation = shown[-1].facts
-    assert evaluation["scalars"] == {"seconds": 0.0, "withheld-scores": 3.0}  # one test case is fewer than three
+
+
+def test_scores_of_one_case_are_shown_as_withheld(shown: dict[str, list[Leaving]]) -> None:
+    evaluation = _message(shown["target"], "evaluate-diffuse-uda")
+    assert evaluation.facts["scalars"] == {"seconds": 0.0, "withheld-scores": 3.0}
+
+
+@pytest.mark.parametrize(("policy", "told"), [("", True), ("min-cases-for-statistics = 3\n", False)])
+def test_rows_of_the_class_table_are_shown_where_they_leave_and_said_to_stay_where_they_do_not(
+    folders: dict[str, Path], tmp_path: Path, policy: str, *, told: bool
+) -> None:
+    (tmp_path / "egress.toml").write_text(policy, encoding="utf-8")
+    config = {
+        **_node_config(folders["source"], "source", tmp_path / "w"),
+        "egress-policy": str(tmp_path / "egress.toml"),
+    }
+    messages = _previewed(open_site(config), tiny_config({**WITHOUT_ROUNDS, **TWO_CASES, "recolour.num-rounds": 1}))
+    describe = _message(messages, "describe").facts
+    norms = {tensor["name"]: tensor["norm"] for tensor in describe["tensors"]}
+    for name in ("rows", "spreads", "background", "volumes"):
+        assert (norms[f"class_table.{name}"] > 0) == told
+    assert describe["scalars"] == ({"seconds": 0.0} if told else {"seconds": 0.0, "withheld-rows": 4.0})
+    assert _message(messages, "recolour-for-1").facts["message"] == "reply"
 
 
 def test_what_the_policy_refuses_is_shown_as_the_words_that_leave(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -177,12 +242,16 @@ def test_a_folder_needs_a_role_and_a_file_has_one(folders: dict[str, Path], tmp_
 def test_a_brief_study_asks_for_the_same_tasks() -> None:
     brief = brief_study(CONFIG)
     assert (brief.adapt.num_rounds, brief.adapt.num_local_steps, brief.num_passes) == (1, 1, 1)
+    assert (brief.recolour.num_rounds, brief.recolour.num_local_steps, brief.recolour.num_turns) == (1, 1, 1)
     assert brief.segmenter == CONFIG.segmenter
     site = open_site({"site-id": "x", "role": "source", "data-dir": "/d", "workspace": "/w"})
     tasks_of = {order.task for _, order in orders_for(site, brief, LABEL_NAMES)}
     assert tasks_of == {
         Task.WARM_UP,
         Task.ADAPT_SOURCE,
+        Task.DESCRIBE,
+        Task.KEEP_TABLE,
+        Task.RECOLOUR,
         Task.DIFFUSE,
         Task.SYNTHESISE,
         Task.REFINE_SOURCE,

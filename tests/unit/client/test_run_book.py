@@ -10,7 +10,12 @@ from client.run_book import RunBook, book_path, read_book, write_book
 from diffuse_uda.errors import CheckpointError, RefusalError
 
 BOOK = RunBook(
-    plan="p", label_names=("background", "ball"), domains=("source", "leeds"), bases={"3": "b"}, sent_bytes=7
+    plan="p",
+    label_names=("background", "ball"),
+    domains=("source", "leeds"),
+    bases={"3": "b"},
+    fall_backs=1,
+    sent_bytes=7,
 )
 
 

@@ -129,6 +129,7 @@ def test_work_that_was_cut_short_leaves_no_trace(site: Site) -> None:
 
 
 @pytest.mark.parametrize("landmark", [Landmark.MID_SITE_COMMIT, Landmark.UPLOAD])
+@pytest.mark.fault("R-02")
 def test_a_site_that_is_killed_while_it_writes_its_work_down_ends_where_it_would_have(
     site: Site, landmark: Landmark
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_site_that_lost_its_workspace_says_so_instead_of_beginning_from_nothin
         site.asked(3, after=2)
 
 
+@pytest.mark.fault("attendance")
 def test_a_site_that_was_absent_goes_on_from_what_it_has(site: Site) -> None:
     site.asked(1)
     site.asked(2, after=1)  # came too late, says the coordinator
@@ -196,6 +198,7 @@ def test_a_site_that_was_absent_goes_on_from_what_it_has(site: Site) -> None:
     assert site.remembered == 12.0
 
 
+@pytest.mark.fault("R-19")
 def test_two_runs_in_one_workspace_do_not_harm_each_other(site: Site) -> None:
     site.asked(1)
     site.state.forget_run()
@@ -286,6 +289,7 @@ def test_a_run_s_name_is_no_path(tmp_path: Path, run: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("R-19")
 def test_a_second_process_in_the_workspace_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.site_commits.LOCK_PATIENCE_S", 0.0)
     told: list[str] = []
@@ -309,6 +313,7 @@ def test_a_second_process_in_the_workspace_is_refused(site: Site, monkeypatch: p
         pass
 
 
+@pytest.mark.fault("R-04")
 def test_a_full_disk_ends_the_round_with_a_clear_line_and_the_last_commit_whole(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +332,7 @@ def test_a_full_disk_ends_the_round_with_a_clear_line_and_the_last_commit_whole(
     assert site.remembered == 3.0
 
 
+@pytest.mark.fault("R-20")
 def test_a_loss_of_power_after_a_reply_has_left_loses_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from diffuse_uda.training.batches import Batch, Example
 from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.training.steps import source_loss
 from diffuse_uda.types import ModelName, Scalar
-from tests.tiny_site import first_weights, order_for, tiny_config, tiny_site
+from tests.tiny_site import LABEL_NAMES, first_weights, order_for, tiny_config, tiny_site
 
 MEAN_BLOCK: dict[str, Scalar] = {"exchange.allow-style-blocks": True, "style.provider": "mean-block"}
 
@@ -107,6 +107,16 @@ def test_plain_asc_neither_adapts_its_window_nor_augments(target: Site, source: 
 def test_a_broken_folder_is_refused_at_the_sites_own_gate(cohort: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError):
         introduce(tiny_site(tmp_path / "nowhere", "target", tmp_path), tiny_config())
+
+
+def test_whoever_reads_label_maps_names_its_classes(source: Site, target: Site, tmp_path: Path) -> None:
+    """The coordinator refuses a target that would score its scans under another order of labels."""
+    assert introduce(source, tiny_config()).label_names == LABEL_NAMES
+    assert introduce(target, tiny_config()).label_names == LABEL_NAMES
+    blind = shutil.copytree(target.data_dir, tmp_path / "blind")
+    shutil.rmtree(blind / "labelsTs")
+    card = introduce(dataclasses.replace(target, data_dir=blind), tiny_config())
+    assert (card.label_names, card.num_test_cases) == ((), 0)
 
 
 def test_a_batch_that_does_not_fit_a_gpu_is_made_smaller_and_said(

@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from diffuse_uda.cli import EXIT_INTERRUPTED, EXIT_REFUSED, app, main, run_command_line
+from diffuse_uda.cli import app, main
+from diffuse_uda.command_line import EXIT_INTERRUPTED, EXIT_REFUSED, run_command_line
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.volumes import Volume, save_volume
 from diffuse_uda.models import initial_weights

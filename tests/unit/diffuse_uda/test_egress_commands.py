@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from diffuse_uda.cli import app, run_command_line
+from diffuse_uda.cli import app
+from diffuse_uda.command_line import run_command_line
 from diffuse_uda.config import StudyConfig, preset
-from diffuse_uda.egress_commands import _site_code
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.exchange.audit import AuditLog
 from diffuse_uda.exchange.audit_entries import ORDER_RECEIVED, ORDER_SENT, order_facts
 from diffuse_uda.exchange.plan import plan_hash
 from diffuse_uda.exchange.signing import fingerprint, open_key
+from diffuse_uda.site_code import site_code
 from tests.tiny_site import FLAT, tiny_cohort
 
 
@@ -27,7 +28,9 @@ def _run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 def _log(path: Path, side: str, event: str, *payloads: str) -> Path:
     log = AuditLog(path, side=side)
     for payload in payloads:
-        facts = order_facts(run="r", site_id="leeds", message_type="m", payload=payload, base="b", num_bytes=1)
+        facts = order_facts(
+            run="r", fall_backs=0, site_id="leeds", message_type="m", payload=payload, base="b", num_bytes=1
+        )
         log.append(event, facts)
     return path
 
@@ -39,13 +42,19 @@ def test_verify_tells_whole_broken_and_different_apart(
     server = _log(tmp_path / "server.jsonl", "server", ORDER_SENT, "a", "b")
     longer = _log(tmp_path / "longer.jsonl", "server", ORDER_SENT, "a", "b", "c")
     assert _run(monkeypatch, "audit", "verify", site) == 0
+    assert capsys.readouterr().out == (
+        f"{site}: log of a site, 2 entries, 0 problems\n"
+        "WHOLE in itself. Whether somebody cut its end and wrote the head anew, --other alone can tell.\n"
+    )
     assert _run(monkeypatch, "audit", "verify", site, "--other", server) == 0
-    assert capsys.readouterr().out.endswith("0 kinds of messages on one side only\n")
+    assert capsys.readouterr().out.endswith("WHOLE, and both sides tell the same\n")
     assert _run(monkeypatch, "audit", "verify", site, "--other", longer) == 3
     assert "only the server has: to the site m of site leeds, run r, payload c" in capsys.readouterr().out
     site.write_bytes(site.read_bytes().replace(b'"payload":"a"', b'"payload":"x"'))
     assert _run(monkeypatch, "audit", "verify", site, "--other", server) == 1
-    assert f"{site}: line 1: [changed] its hash does not fit what it says" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"{site}: log of a site, 2 entries, 1 problems\n  line 1: [changed] its hash does not fit what" in shown
+    assert shown.endswith("BROKEN: keep both files as they are, and find out who touched them\n")
     assert _run(monkeypatch, "audit", "verify", tmp_path / "none.jsonl") == 2
     assert "cannot read the audit log" in capsys.readouterr().err
 
@@ -81,9 +90,9 @@ def test_a_preview_is_a_table_or_json_and_bytes(
     source, _ = tiny_cohort(tmp_path / "cohort")
     words = ("preview-egress", source, "--role", "source", "--study", _study(tmp_path))
     assert _run(monkeypatch, *words) == 0
-    shown = capsys.readouterr().out
-    assert "warm-up" in shown
-    assert "largest norm" in shown
+    shown, progress = capsys.readouterr()
+    assert shown.startswith("What site source-t1w would send as a source in the study 'study' ")
+    assert progress == "introduction done\nwarm-up done\nevaluate-source-only done\n"
     assert _run(monkeypatch, *words, "--json", "--out", tmp_path / "out") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [message["name"] for message in listed] == ["introduction", "warm-up", "evaluate-source-only"]
@@ -97,4 +106,4 @@ def test_a_preview_wants_one_site(words: tuple[str, ...], monkeypatch: pytest.Mo
 
 def test_a_wheel_without_the_site_s_code_says_so() -> None:
     with pytest.raises(ConfigError, match="use the diffuse-uda of a checkout"):
-        _site_code("client.nothing_of_this_name")
+        site_code("client.nothing_of_this_name")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+from diffuse_uda.data.storage import written_patiently
 from server.accepted import ROUNDS_REMEMBERED, Accepted, AcceptedUpdates
 
 
@@ -23,6 +29,23 @@ def test_a_round_is_compared_with_earlier_ones_of_its_phase_by_whoever_reads_the
     assert AcceptedUpdates(folder=tmp_path).before("adapt", 2) == expected
     assert updates.before("refine-for-1", 1) == []
     assert updates.before("adapt", 3) == [*expected, _update(2)]
+
+
+def test_a_disk_that_is_full_is_waited_for_and_nothing_counts_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, failures = os.fsync, [errno.ENOSPC, errno.EIO]
+
+    def fail_twice(descriptor: int) -> None:
+        if failures:
+            raise OSError(failures.pop(), "the disk is ill")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_twice)
+    monkeypatch.setattr("server.accepted.written_patiently", partial(written_patiently, sleep=lambda _seconds: None))
+    AcceptedUpdates(folder=tmp_path).add([_update(1)])
+    assert failures == []
+    assert AcceptedUpdates(folder=tmp_path).before("adapt", 2) == [_update(1)]
 
 
 def test_a_round_that_is_done_again_counts_in_its_last_version(tmp_path: Path) -> None:

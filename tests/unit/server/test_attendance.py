@@ -150,6 +150,7 @@ def states(records: list[RoundRecord], site_id: str = "target-b") -> list[str]:
     return [record.sites[site_id].state.value for record in records]
 
 
+@pytest.mark.fault("R-07")
 def test_work_of_hours_is_waited_for_as_long_as_its_node_is_there(world: World, tmp_path: Path) -> None:
     world.fates["target-b"] = lambda _round, _sending: 3600.0
     records = run(world, tmp_path)
@@ -158,6 +159,7 @@ def test_work_of_hours_is_waited_for_as_long_as_its_node_is_there(world: World, 
     assert 3600.0 <= records[0].seconds < 3700.0
 
 
+@pytest.mark.fault("R-09")
 def test_a_straggler_beyond_the_hard_limit_is_overdue_and_its_late_reply_is_refused_as_stale(
     world: World, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_straggler_beyond_the_hard_limit_is_overdue_and_its_late_reply_is_refu
     assert world.weight == 3 * 5.5  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("attendance")
 def test_a_site_that_falls_silent_is_given_up_and_may_come_back_rounds_later(world: World, tmp_path: Path) -> None:
     # Away from 50 s to 700 s. Rounds take 100 s, the first one 350 s: until the silence is too long.
     world.away["target-b"] = [(50.0, 700.0)]
@@ -181,6 +184,7 @@ def test_a_site_that_falls_silent_is_given_up_and_may_come_back_rounds_later(wor
     assert (records[1].sites["target-b"].num_sendings, records[1].sites["target-b"].seconds) == (0, 0.0)
 
 
+@pytest.mark.fault("attendance")
 def test_an_absent_site_that_is_back_takes_part_again(world: World, tmp_path: Path) -> None:
     # Rounds end at 350 and 450 s; it is back at 440 s.
     world.away["target-b"] = [(50.0, 440.0)]
@@ -191,6 +195,7 @@ def test_an_absent_site_that_is_back_takes_part_again(world: World, tmp_path: Pa
     assert world.weight == pytest.approx(5.5 * 2 + ROUND_OF_ALL * 2)  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("R-06")
 def test_an_outage_shorter_than_the_limit_costs_nothing(world: World, tmp_path: Path) -> None:
     world.away["target-b"] = [(50.0, 340.0)]
     (record,) = run(world, tmp_path)
@@ -207,6 +212,7 @@ def test_a_site_that_is_not_there_when_a_round_begins_is_waited_for(world: World
     assert world.weight == ROUND_OF_ALL  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("R-08")
 def test_a_site_that_never_appears_is_absent_after_the_gathering(world: World, tmp_path: Path) -> None:
     world.away["target-b"] = [(0.0, 1e9)]
     world.fates = dict.fromkeys(("source", "target-a"), lambda _round, _sending: 5.0)
@@ -217,6 +223,7 @@ def test_a_site_that_never_appears_is_absent_after_the_gathering(world: World, t
     assert records[1].seconds < 10.0
 
 
+@pytest.mark.fault("R-08", "attendance")
 def test_without_the_source_the_run_ends_and_never_waits_for_ever(world: World, tmp_path: Path) -> None:
     world.away["source"] = [(0.0, 1e9)]
     with pytest.raises(QuorumError, match=r"no usable reply from \['source'\]"):
@@ -235,6 +242,7 @@ def test_what_a_round_cannot_do_without_is_waited_for_in_every_round(world: Worl
     assert states(run(world, tmp_path, 1), "target-a") == ["used"]
 
 
+@pytest.mark.fault("R-15")
 def test_a_crashing_app_is_asked_again_and_then_lost(world: World, tmp_path: Path) -> None:
     world.fates["target-a"] = lambda _round, sending: Error(8, "x") if sending < 3 else WORK_S
     world.fates["target-b"] = lambda _round, _sending: Error(8, "x")
@@ -245,6 +253,7 @@ def test_a_crashing_app_is_asked_again_and_then_lost(world: World, tmp_path: Pat
     assert world.weight == 5.5  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("R-10")
 def test_a_duplicated_reply_counts_once(world: World, tmp_path: Path) -> None:
     world.copies["target-b"] = 2
     (record,) = run(world, tmp_path)
@@ -252,6 +261,7 @@ def test_a_duplicated_reply_counts_once(world: World, tmp_path: Path) -> None:
     assert world.weight == ROUND_OF_ALL  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("attendance")
 def test_every_way_for_a_round_to_end_has_a_name_of_its_own() -> None:
     assert [state.value for state in SiteState] == [
         "used", "failed", "rejected", "lost", "silent", "overdue", "absent",

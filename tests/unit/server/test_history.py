@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,22 @@ def test_a_round_is_one_json_line_and_the_next_is_added(tmp_path: Path) -> None:
     assert (first["phase"], first["server_round"], first["num_tensors"]) == ("adapt", 1, 3)
     assert first["sites"]["source"]["state"] == "used"
     assert first["sites"]["source"]["metrics"] == {"loss": 0.25}
+
+
+def test_a_disk_that_does_not_take_a_line_leaves_the_history_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_record(tmp_path, RECORD)
+    before = (tmp_path / HISTORY_FILE).read_bytes()
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            append_record(tmp_path, RECORD)
+    assert (tmp_path / HISTORY_FILE).read_bytes() == before
 
 
 def test_half_a_line_of_a_crash_spoils_only_itself(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_waiting_for_targets_ends_with_those_who_came() -> None:
         assert meet_sites(Mail(grid), CONFIG, OPTIONS) == {FIRST_NODE_ID: SOURCE}
 
 
+@pytest.mark.fault("R-08")
 def test_nobody_at_all_is_an_error() -> None:
     with _grid(_cards(), num_nodes=0) as grid, pytest.raises(QuorumError, match=r"no site joined within 0\.5 s"):
         meet_sites(Mail(grid), CONFIG, OPTIONS, sleep=lambda _seconds: None)

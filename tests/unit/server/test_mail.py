@@ -11,7 +11,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from diffuse_uda.exchange.flower import ErrorCode
-from server.mail import MOST_SENDINGS, Answer, Ignored, Letter, Mail, Outcome, Patience
+from server.letters import Answer, Ignored, Letter, Outcome, Patience
+from server.mail import MOST_SENDINGS, Mail
 from simulations.engines.local_grid import LocalGrid
 
 START = 100.0
@@ -128,11 +129,13 @@ def test_answers_come_in_the_order_of_arrival_and_who_is_still_at_work_at_the_li
     assert 100.0 <= exchange.clock.passed < 101.0
 
 
+@pytest.mark.fault("R-07")
 def test_a_site_that_shows_progress_is_not_given_up_however_long_it_works() -> None:
     # Silence is allowed for 10 s, the work takes 90 s; the node is online all the time.
     assert Exchange({1: at(90.0)}).answers()[1].outcome is Outcome.ANSWERED
 
 
+@pytest.mark.fault("attendance")
 def test_silence_beyond_the_limit_is_an_end_and_shorter_silence_is_none() -> None:
     silent = Exchange({1: at(50.0)}, away={1: (20.0, 45.0)})
     answer = silent.answers(repeats=False)[1]
@@ -149,6 +152,7 @@ def test_nobody_asks_for_the_reply_of_a_node_that_is_offline_because_flower_woul
     assert exchange.clock.passed >= 29.0
 
 
+@pytest.mark.fault("R-06")
 def test_a_node_that_was_away_gets_its_order_again_and_counts_once() -> None:
     # Restarted at 29 s, it has forgotten the first letter; the second is answered at 40 s.
     exchange = Exchange({1: lambda which: (999.0 if which == 1 else 40.0, None)}, away={1: (20.0, 29.0)})
@@ -157,6 +161,7 @@ def test_a_node_that_was_away_gets_its_order_again_and_counts_once() -> None:
     assert exchange.grid.num_sent == {1: 2}
 
 
+@pytest.mark.fault("R-06", "R-10")
 def test_when_only_the_line_was_cut_both_replies_come_and_the_second_is_named_not_counted() -> None:
     # The first letter's work went on and ends at 50 s; the repeated order is answered at 40 s, from the site's disk.
     exchange = Exchange({1: lambda which: (50.0 if which == 1 else 40.0, None), 2: at(60.0)}, away={1: (20.0, 29.0)})
@@ -206,6 +211,7 @@ def test_a_letter_that_flower_does_not_take_is_tried_a_few_times() -> None:
     assert exchange.answers(repeats=False)[1].outcome is Outcome.ABSENT
 
 
+@pytest.mark.fault("R-10")
 def test_a_duplicate_beside_the_reply_is_named_and_not_counted() -> None:
     exchange = Exchange({1: at(1.0)})
     exchange.grid.repeats = {"1.1": 3}
@@ -213,6 +219,7 @@ def test_a_duplicate_beside_the_reply_is_named_and_not_counted() -> None:
     assert exchange.ignored() == [(1, Ignored.DUPLICATE), (1, Ignored.DUPLICATE)]
 
 
+@pytest.mark.fault("R-10")
 def test_a_reply_from_another_node_than_the_one_asked_is_not_taken_for_its() -> None:
     exchange = Exchange({1: at(1.0), 2: at(2.0)})
     letters = [exchange.send(1), exchange.send(2)]
@@ -226,6 +233,7 @@ def test_a_reply_from_another_node_than_the_one_asked_is_not_taken_for_its() -> 
     assert exchange.ignored() == [(1, Ignored.MISADDRESSED)]
 
 
+@pytest.mark.fault("R-09", "R-10")
 def test_a_straggler_s_late_reply_is_refused_as_stale_in_a_later_round() -> None:
     exchange = Exchange({1: at(150.0), 2: lambda which: (1.0 if which == 1 else 160.0, None)})
     assert exchange.answers()[1].outcome is Outcome.OVERDUE

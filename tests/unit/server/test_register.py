@@ -34,7 +34,8 @@ from diffuse_uda.exchange.flower import (
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.exchange.signing import MessageKind, SiteKey, Statement, make_key
 from diffuse_uda.methods.phase import Task
-from server.mail import Answer, Letter, Outcome
+from server.history import SiteRecord, SiteReplied, SiteState
+from server.letters import Answer, Letter, Outcome
 from server.register import AUDIT_LOG, KEYS_FILE, Register
 from tests.fake_federation import SOURCE, TARGET_A, order_for, tiny_weights
 
@@ -217,13 +218,19 @@ def _words(words: str, key: SiteKey = KEY, order: RecordDict = ORDER, said: str 
     return signed_words(words, statement, key)
 
 
+SEALED = f"{ADAPT} failed: OSError; the reason is in this site's log"
+
+
 def test_signed_words_are_repeated_and_others_are_not(post: Post) -> None:
-    assert post.fail(_words("adapt failed: OSError")).reason == "adapt failed: OSError"
+    assert post.fail(_words(SEALED)).reason == SEALED
     for reason, why in (
         ("the patient DOE_JANE", "unsigned"),
         (_words("DOE_JANE", OTHER_KEY), "unknown-key"),
         (_words("DOE_JANE", said="adapt failed"), "bad-signature"),
         (_words("DOE_JANE", order=NEXT_ORDER), "wrong-base"),
+        (_words("cannot read DOE_JANE"), "not-sealed"),
+        (_words(SEALED.replace("OSError", "DOE_JANE")), "not-sealed"),
+        (_words(SEALED.replace("adapt_target", "DOE_JANE")), "not-sealed"),
     ):
         answer = post.fail(reason)
         assert (answer.outcome, answer.reason) == (
@@ -236,8 +243,17 @@ def test_signed_words_are_repeated_and_others_are_not(post: Post) -> None:
 
 def test_a_site_that_cannot_even_read_its_key_may_say_so_before_it_is_known(tmp_path: Path) -> None:
     post = Post(tmp_path)
-    answer = Answer(node_id=NODE, outcome=Outcome.FAILED, seconds=0.0, reason="sealed words", is_from_site=True)
+    sealed = "query.introduce failed: ConfigError; the reason is in this site's log"
+    answer = Answer(node_id=NODE, outcome=Outcome.FAILED, seconds=0.0, reason=sealed, is_from_site=True)
     assert post.register.judged(post.send(INTRODUCE, empty_content()), answer) == answer
+    assert post.events() == [("question-sent", "")]
+    for outcome, said in (
+        (Outcome.FAILED, "it failed; its words are not repeated (not-sealed)"),
+        (Outcome.UNASSIGNED, "this node plays no site yet"),
+    ):
+        chatty = replace(answer, outcome=outcome, reason="/data/DOE_JANE")
+        assert post.register.judged(post.send(INTRODUCE, empty_content()), chatty).reason == said
+    assert check_log(tmp_path / AUDIT_LOG).findings == ()
 
 
 def test_what_no_site_has_said_is_passed_on(post: Post) -> None:
@@ -261,3 +277,19 @@ def test_pinned_keys_that_cannot_be_read_are_not_forgotten(tmp_path: Path, conte
     (tmp_path / KEYS_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match="the keys of the sites are pinned there"):
         Register(tmp_path, run="r1", plan="p")
+
+
+@pytest.mark.parametrize(
+    ("state", "sha256", "is_written"),
+    [
+        (SiteState.REJECTED, "ab", True),
+        (SiteState.REJECTED, "", False),  # the message itself was refused, and that is written already
+        (SiteState.USED, "ab", False),
+    ],
+)
+def test_a_refused_update_is_written_down(post: Post, state: SiteState, sha256: str, *, is_written: bool) -> None:
+    record = SiteRecord(state=state, seconds=1.0, reason="tensor 'w' is not finite", sha256=sha256)
+    before = len(post.events())
+    post.register.hear(SiteReplied(phase="adapt", server_round=1, site_id="target-a", record=record))
+    assert post.events()[before:] == ([("update-refused", "tensor 'w' is not finite")] if is_written else [])
+    assert check_log(post.folder / AUDIT_LOG).findings == ()

@@ -12,6 +12,7 @@ import torch
 
 from diffuse_uda.config import AdaptConfig, FederationConfig, StudyConfig
 from diffuse_uda.errors import CheckpointError, ConfigError
+from diffuse_uda.exchange.envelopes import MOST_FALL_BACKS
 from diffuse_uda.training.checkpoints import load_checkpoint
 from diffuse_uda.types import ModelName
 from server.history import RoundRecord, SiteRecord, SiteState
@@ -145,6 +146,29 @@ def test_a_run_that_went_back_does_not_count_what_it_left(begun: Begun) -> None:
     begun.commit(2, segmenter=3.0)
     resumption = find_resumption(begun.run_dir, begun.found)
     assert float(resumption.start.models[ModelName.SEGMENTER]["w"][0]) == 3.0
+    assert resumption.fall_backs == 1
+
+
+def test_going_back_is_counted_and_going_on_is_not(begun: Begun) -> None:
+    begun.commit(1, segmenter=1.0)
+    begun.journal.append(Happening.RESUMED, {"number": 1, "damaged": []})
+    begun.commit(2, segmenter=2.0)
+    assert find_resumption(begun.run_dir, begun.found).fall_backs == 0
+    _flip_a_bit(begun.run_dir, 2)
+    assert find_resumption(begun.run_dir, begun.found).fall_backs == 1
+
+
+def test_a_disk_that_damages_again_and_again_ends_the_run_before_its_sites_do(begun: Begun) -> None:
+    begun.commit(1, segmenter=1.0)
+    for _ in range(MOST_FALL_BACKS):
+        begun.commit(2, segmenter=2.0)
+        begun.journal.append(Happening.RESUMED, {"number": 1, "damaged": ["x"]})
+    assert find_resumption(begun.run_dir, begun.found).fall_backs == MOST_FALL_BACKS
+    begun.last = begun.found.commits[-1].checkpoint
+    begun.commit(2, segmenter=2.0)
+    _flip_a_bit(begun.run_dir, 2)
+    with pytest.raises(CheckpointError, match=r"run abc cannot go on: .*000002.* is damaged.* 3 times, and no site"):
+        find_resumption(begun.run_dir, begun.found)
 
 
 def test_without_any_whole_checkpoint_nothing_goes_on(begun: Begun) -> None:

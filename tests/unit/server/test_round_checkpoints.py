@@ -59,6 +59,7 @@ def test_what_an_uncommitted_round_has_left_is_replaced(tmp_path: Path) -> None:
     assert _values(tmp_path, _write(tmp_path, 2, first, segmenter=2.0)) == {"segmenter": 2.0}
 
 
+@pytest.mark.fault("R-18")
 def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
     checkpoint = _write(tmp_path, 1, NOTHING_TRAINED, segmenter=1.0)
     (file,) = tmp_path.rglob("*.safetensors")
@@ -105,6 +106,7 @@ def test_latest_and_phases_are_second_names_of_the_same_files(tmp_path: Path) ->
     assert float(load_checkpoint(checkpoints / "adapt" / "segmenter")[0]["weight"][0]) == 1.0
 
 
+@pytest.mark.fault("R-04")
 def test_a_disk_that_is_full_at_any_byte_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
     before = _write(tmp_path, 1, NOTHING_TRAINED, segmenter=1.0)
     size = (next(tmp_path.rglob("*.safetensors"))).stat().st_size
@@ -122,6 +124,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_the_checkpoint_before_whole(tmp_
     assert _values(tmp_path, _write(tmp_path, 2, before, segmenter=2.0)) == {"segmenter": 2.0}
 
 
+@pytest.mark.fault("R-05")
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     before = _write(tmp_path, 1, NOTHING_TRAINED, segmenter=1.0)
     folder = tmp_path / "checkpoints" / "rounds"

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from diffuse_uda.algorithms.outliers import GateLimits
 from diffuse_uda.algorithms.update_change import TensorChange, UpdateChange
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.errors import QuorumError
+from diffuse_uda.errors import AggregationError, QuorumError
 from diffuse_uda.exchange.flower import encode_reply
 from diffuse_uda.exchange.orders import SiteReply, WorkOrder
 from diffuse_uda.methods import build_method
 from diffuse_uda.methods.phase import PhaseName
-from diffuse_uda.types import StateDict
+from diffuse_uda.types import StateDict, WeightUpdate
 from server.update_gate import UNTRAINED, UpdateGate
 from server.workflow import Step
 from tests.voxel_federation import Attack, VoxelFederation, cards, config, trained, with_weights
@@ -165,6 +165,7 @@ CATALOGUE: dict[str, tuple[Attack, str]] = {
 
 
 @pytest.mark.parametrize("fault", CATALOGUE)
+@pytest.mark.fault("updates")
 def test_a_bad_update_is_refused_with_its_reason_kept_apart_and_the_round_goes_on(fault: str, tmp_path: Path) -> None:
     attack, reason = CATALOGUE[fault]
     run = VoxelFederation(tmp_path, attack, num_targets=2)
@@ -199,6 +200,7 @@ def test_negative_zeros_and_denormal_numbers_are_numbers(tmp_path: Path) -> None
     assert run.ends() == ["used"]
 
 
+@pytest.mark.fault("updates")
 def test_an_update_without_training_is_used_with_a_warning(tmp_path: Path) -> None:
     run = VoxelFederation(tmp_path, with_weights(lambda _name, _sent, received: received), num_targets=2)
     run.run(2)
@@ -207,6 +209,7 @@ def test_an_update_without_training_is_used_with_a_warning(tmp_path: Path) -> No
     assert run.records[0].sites["target-0"].warnings == ()
 
 
+@pytest.mark.fault("updates")
 def test_of_two_equal_updates_the_first_in_the_order_of_the_domains_counts(tmp_path: Path) -> None:
     # The last target trains on the first target's voxels with its random numbers: a folder that two sites share.
     def copy(reply: SiteReply, received: StateDict, order: WorkOrder) -> SiteReply:
@@ -319,8 +322,27 @@ def test_a_tiny_model_is_not_compared_by_its_norms(tmp_path: Path) -> None:
     assert _refused(_gate(tmp_path), 1, source=tiny(1.0), target_1=tiny(1000.0)) == {}
 
 
+@pytest.mark.fault("updates")
+def test_where_nothing_is_trained_no_trained_value_moves(tmp_path: Path) -> None:
+    """A description sets its row of a table; the rest of the model that goes round with it stays what it is."""
+    phase = next(phase for phase in build_method(config(2)).phases if phase.name is PhaseName.DESCRIBE)
+    step = replace(STEP, phase=phase)
+    sent = {"conv.weight": torch.ones(2), "class_table.rows": torch.zeros(3, 2)}
+    described = {**sent, "class_table.rows": torch.tensor([[0.0, 0.0], [0.5, -0.5], [0.0, 0.0]])}
+
+    def examined(weights: StateDict) -> UpdateChange:
+        update = WeightUpdate(site_id="target-0", weights=weights, num_examples=1)
+        return _gate(tmp_path).examine(step, update, sent, sent)
+
+    assert examined(described).norm == 0.0
+    moved = {**described, "conv.weight": torch.tensor([1.0, 1.0 + 1e-4])}
+    with pytest.raises(AggregationError, match=r"'conv.weight' moved by 0\.0001; 0 steps"):
+        examined(moved)
+
+
 @pytest.mark.parametrize("num_rounds", [1, 2, 6])
 @pytest.mark.parametrize("num_targets", [1, 2, 5])
+@pytest.mark.fault("updates")
 def test_honest_work_is_never_refused(num_targets: int, num_rounds: int, tmp_path: Path) -> None:
     run = VoxelFederation(tmp_path, num_targets=num_targets)
     run.run(num_rounds)

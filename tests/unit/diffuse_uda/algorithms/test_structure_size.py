@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffuse_uda.algorithms import structure_size
 from diffuse_uda.algorithms.structure import DeformationRanges, deform_image, deform_label_map, random_deformation
-from diffuse_uda.algorithms.structure_size import LARGEST_STEP, SPARE_RATIO, displaced, random_sizes
+from diffuse_uda.algorithms.structure_size import LARGEST_RATIO, LARGEST_STEP, SPARE_RATIO, displaced, random_sizes
 
 SHAPE = (40, 44, 48)
 STILL = DeformationRanges(rotation_degrees=(0.0, 0.0), scale=(1.0, 1.0), shift=(0.0, 0.0), elastic=(0.0, 0.0))
@@ -85,6 +85,14 @@ def test_the_border_moves_no_further_than_the_largest_step_and_far_away_nothing_
     assert float(length.max()) <= 2 * limit  # two structures side by side may add up
     assert float(length.max()) > 0.3 * limit
     assert float(length[:, :, :, :3].max()) < 0.05
+
+
+def test_ratios_that_only_a_missed_structure_explains_count_as_the_largest_believed_one() -> None:
+    def drawn(large: float, small: float) -> Tensor:
+        return random_sizes(anatomy(), torch.tensor([[0.0, 1.0, large, small]]), generator(2))
+
+    assert torch.equal(drawn(1000.0, 0.001), drawn(LARGEST_RATIO, 1 / LARGEST_RATIO))
+    assert not torch.equal(drawn(LARGEST_RATIO, 1.0), drawn(LARGEST_RATIO / 2, 1.0))
 
 
 def test_neighbours_that_all_grow_push_each_other_and_nothing_folds() -> None:

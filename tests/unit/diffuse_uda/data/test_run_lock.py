@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diffuse_uda.data.run_lock import LOCK_FILE, run_lock
+from diffuse_uda.data.run_lock import LOCK_FILE, is_held_elsewhere, run_lock
 from diffuse_uda.errors import InUseError, StorageError
 from tests.crashes import in_child
 
@@ -126,3 +126,20 @@ def test_a_file_system_without_locks_is_refused(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(error), run_lock(tmp_path):
         pass
+
+
+def test_a_look_at_a_lock_neither_takes_nor_changes_it(tmp_path: Path) -> None:
+    assert not is_held_elsewhere(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    seen: list[bool] = []
+    with run_lock(tmp_path):
+        before = (tmp_path / LOCK_FILE).read_bytes()
+        thread = threading.Thread(target=lambda: seen.append(is_held_elsewhere(tmp_path)))
+        thread.start()
+        thread.join()
+        assert not is_held_elsewhere(tmp_path)
+        assert (tmp_path / LOCK_FILE).read_bytes() == before
+    assert seen == [True]
+    (tmp_path / LOCK_FILE).write_text("left by somebody who was killed")
+    assert not is_held_elsewhere(tmp_path)
+    assert (tmp_path / LOCK_FILE).read_text() == "left by somebody who was killed"

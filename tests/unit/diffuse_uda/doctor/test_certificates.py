@@ -46,6 +46,13 @@ def test_a_certificate_is_valid_now_and_for_a_month(
     assert words in line.found
 
 
+def test_a_ca_that_ends_is_another_matter_than_a_hubs_certificate(hub_paper: Paper, ca: Paper) -> None:
+    for paper, words in ((hub_paper, "sites notice nothing"), (ca, "every site needs it")):
+        line = judge_dates("certificate", paper.certificate, paper.certificate.not_valid_after_utc)
+        assert line.status is WARN
+        assert words in line.fix
+
+
 def test_names_are_alternative_names_and_a_wildcard_is_too_many(make_paper: MakePaper) -> None:
     plain = judge_names(make_paper(names=("hub.example.org",), addresses=("10.0.0.7",)).certificate)
     assert (plain.status, plain.found) == (PASS, "hub.example.org, 10.0.0.7")

@@ -11,14 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from client.site_settings import SiteSettings
-from diffuse_uda.cli import EXIT_FAILED, EXIT_REFUSED, app
+from diffuse_uda.cli import app
+from diffuse_uda.command_line import EXIT_FAILED, EXIT_REFUSED
 from diffuse_uda.doctor import examination, hub
 from diffuse_uda.doctor.address import Address
 from diffuse_uda.doctor.certificates import fingerprint
 from diffuse_uda.doctor.clock import Clocks
 from diffuse_uda.doctor.data_folder import QuickLook
 from diffuse_uda.doctor.disk import SHARED_MEMORY
-from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine
+from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine, left_out
 from diffuse_uda.doctor.hub_verdicts import Expected
 from diffuse_uda.doctor.verdict import Status, Verdict, passed
 from diffuse_uda.types import SiteRole
@@ -181,7 +182,13 @@ def test_a_centres_own_scans_make_the_estimate_of_the_disk(tmp_path: Path, monke
     assert (checks["data folder"], checks["disk"]) == (Status.PASS, Status.FAIL)
 
 
-@pytest.mark.parametrize("options", [["--data", "x"], ["--cert", "x"]])
+def test_a_page_says_what_it_is_not_about(hub_paper: Paper) -> None:
+    assert [words.partition(" ")[0] for words in left_out(Examination())] == ["data", "workspace", "keys", "hub,"]
+    at_the_hub = Examination(certificate=hub_paper.file, keys=(hub_paper.key_file,))
+    assert [words.partition(" ")[0] for words in left_out(at_the_hub)] == ["data", "workspace"]
+
+
+@pytest.mark.parametrize("options", [["--data", "x"], ["--cert", "x"], ["--site", "site.toml", "--hub", "x:1"]])
 def test_options_that_need_another_one_are_refused(options: list[str]) -> None:
     assert CliRunner().invoke(app, ["doctor", *options]).exit_code == EXIT_REFUSED
 

@@ -42,7 +42,7 @@ def test_a_hub_that_is_well_passes_everything(start_hub: StartHub, hub_paper: Pa
     assert [line.status for line in lines] == [PASS] * 5
 
 
-@pytest.mark.parametrize(("ahead_s", "status"), [(0, PASS), (100, WARN), (-100, WARN), (600, FAIL), (-600, FAIL)])
+@pytest.mark.parametrize(("ahead_s", "status"), [(0, PASS), (40, WARN), (-40, WARN), (600, FAIL), (-600, FAIL)])
 def test_the_hubs_clock_is_read_from_its_answer(
     start_hub: StartHub, hub_paper: Paper, ca: Paper, ahead_s: float, status: Status
 ) -> None:
@@ -62,6 +62,7 @@ def test_this_machines_clock_is_injected(start_hub: StartHub, hub_paper: Paper, 
     assert judge_health(answer).status is WARN  # three seconds are slow
 
 
+@pytest.mark.fault("R-12")
 def test_another_federations_hub_is_not_believed_and_its_fingerprint_is_shown(
     start_hub: StartHub, hub_paper: Paper, other_ca: Paper
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_certificate_of_the_wrong_time_or_name_fails(
     assert words in judge_tls(address, answer, has_ca=True).found
 
 
+@pytest.mark.fault("R-12")
 def test_the_same_ca_with_another_federations_hub_is_told_by_name_and_fingerprint(
     start_hub: StartHub, hub_paper: Paper, ca: Paper, other_ca: Paper
 ) -> None:

@@ -108,6 +108,7 @@ PROXY = {"https_proxy": "http://user:secret@proxy.example.org:3128"}
         ({**PROXY, "NO_PROXY": "127.0.0.1,ample.org"}, "hub.example.org", WARN, "would catch hub.example.org"),
         ({**PROXY, "no_proxy": "*"}, "hub.example.org", PASS, "not for the hub"),
         ({**PROXY, "no_proxy": "127.0.0.1"}, None, PASS, "not for loopback"),
+        (PROXY, "127.0.0.1", FAIL, "would catch 127.0.0.1: the site"),
         ({"ALL_PROXY": "socks5://proxy:1080"}, None, FAIL, "ALL_PROXY=proxy:1080 would catch 127.0.0.1"),
         ({"http_proxy": "proxy.example.org:x"}, None, FAIL, "HTTP_PROXY=(unreadable)"),
     ],

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from diffuse_uda.doctor.page import WIDTH, page_json, page_text
+from diffuse_uda.doctor.page import NARROWEST, WIDTH, page_json, page_text
 from diffuse_uda.doctor.verdict import Status, Verdict, failed, overall, passed, warned
 
 GOOD = passed("disk", "50 GiB free", "4 GiB or more")
@@ -34,6 +34,21 @@ def test_what_passed_takes_one_line_and_the_rest_says_what_was_wanted_and_what_t
         "",
         "FAIL: 1 FAIL, 1 WARN, 1 PASS",
     ]
+
+
+def test_what_nobody_looked_at_is_not_passed_over_in_silence() -> None:
+    page = page_text([GOOD], ["data folder (--data)", "keys (--key)"])
+    assert page.splitlines()[-2:] == [
+        "not looked at: data folder (--data), keys (--key)",
+        "PASS: 0 FAIL, 0 WARN, 1 PASS",
+    ]
+    assert json.loads(page_json([GOOD], ["keys (--key)"]))["left-out"] == ["keys (--key)"]
+
+
+@pytest.mark.parametrize(("terminal", "longest"), [(80, 80), (118, 118), (10, NARROWEST), (300, WIDTH)])
+def test_a_page_is_as_wide_as_the_terminal_within_reason(terminal: int, longest: int) -> None:
+    page = page_text([failed("hub", "word " * 60, "word " * 60, "word " * 60)], ["word " * 60], width=terminal)
+    assert longest - len("word ") < max(map(len, page.splitlines())) <= longest
 
 
 def test_long_lines_are_wrapped_but_a_fingerprint_is_never_cut() -> None:

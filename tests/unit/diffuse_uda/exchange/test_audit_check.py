@@ -32,7 +32,13 @@ Lines = list[bytes]
 
 def _order(site_id: str = "leeds", run: str = "r1", payload: str = "p1") -> dict[str, object]:
     return order_facts(
-        run=run, site_id=site_id, message_type="train.adapt_target", payload=payload, base="b1", num_bytes=10
+        fall_backs=0,
+        run=run,
+        site_id=site_id,
+        message_type="train.adapt_target",
+        payload=payload,
+        base="b1",
+        num_bytes=10,
     )
 
 
@@ -133,6 +139,26 @@ def test_a_log_written_anew_with_its_head_is_told_by_its_signatures(tmp_path: Pa
     assert _rules(_write(tmp_path / "a.jsonl", "site", (MESSAGE_SENT, forged))) == {"bad-signature"}
     gibberish: dict[str, object] = {"message": "reply", "key": "no hex"}
     assert _rules(_write(tmp_path / "b.jsonl", "server", (MESSAGE_RECEIVED, gibberish))) == {"bad-signature"}
+
+
+def test_a_forger_with_a_key_of_his_own_is_told_by_two_keys_or_by_the_wrong_one(tmp_path: Path) -> None:
+    forger = make_key()
+    statement = Statement(kind=MessageKind.REPLY, run="r1", site_id="leeds", payload="forged")
+    forged = message_facts(statement, forger.public, forger.sign(statement), 20)
+    mixed = _write(tmp_path / "a.jsonl", "site", (MESSAGE_SENT, _message()), (MESSAGE_SENT, forged))
+    assert [(finding.rule, finding.line) for finding in check_log(mixed).findings] == [("two-keys", 2)]
+    anew = check_log(_write(tmp_path / "b.jsonl", "site", (MESSAGE_SENT, forged), (MESSAGE_SENT, _message(run="r2"))))
+    assert anew.findings == ()  # a key may be replaced between two runs
+    assert anew.keys == {"leeds": {forger.public.hex(), KEY.public.hex()}}
+
+
+def test_an_end_that_is_cut_off_together_with_its_head_is_told_by_the_other_side(tmp_path: Path) -> None:
+    replies = [(MESSAGE_SENT, _message(server_round=n)) for n in (1, 2, 3)]
+    server = [(MESSAGE_RECEIVED, facts) for _, facts in replies]
+    shortened = _pair(tmp_path, replies[:2], server)
+    assert shortened == [
+        "only the server has: from the site reply of site leeds, run r1, payload a3...: 1 more than the other side"
+    ]
 
 
 def test_a_log_without_its_head_is_not_whole(whole: Path) -> None:

@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from diffuse_uda.errors import RefusalError
+from diffuse_uda.exchange import envelopes
 from diffuse_uda.exchange.envelopes import (
     Envelope,
     base_digest,
@@ -104,17 +106,32 @@ def test_the_base_is_about_the_weights_alone() -> None:
     assert base_digest(digests(other)) != base_digest(digests(weights))
 
 
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(envelopes, "version", missing)
+    assert envelopes._installed() == "not installed"
+
+
 def test_an_envelope_comes_off_and_leaves_the_content_as_it_was() -> None:
     content = _content()
-    stamped = in_envelope(content, Envelope(run="r", plan="p"))
+    envelope = Envelope(run="r", plan="p", fall_backs=2, version="0.0.9")
+    stamped = in_envelope(content, envelope)
     assert "envelope" not in content
-    assert take_envelope(stamped) == Envelope(run="r", plan="p")
+    assert take_envelope(stamped) == envelope
     assert digests(stamped) == digests(content)
 
 
 @pytest.mark.parametrize(
     "record",
-    [None, MetricRecord({"run": 1.0}), ConfigRecord({"run": "r"}), ConfigRecord({"run": "r", "plan": "p", "more": 1})],
+    [
+        None,
+        MetricRecord({"run": 1.0}),
+        ConfigRecord({"run": "r", "plan": "p"}),  # an older program
+        ConfigRecord({"run": "r", "plan": "p", "fall-backs": 0, "version": "1", "more": 1}),
+        ConfigRecord({"run": "r", "plan": "p", "fall-backs": True, "version": "1"}),
+    ],
 )
 def test_a_letter_without_a_proper_envelope_is_refused(record: ConfigRecord | MetricRecord | None) -> None:
     content = RecordDict({} if record is None else {"envelope": record})
@@ -144,6 +161,8 @@ def _without(key: str) -> Callable[[ConfigRecord], ConfigRecord]:
         _without("signature"),
         lambda record: ConfigRecord({**record, "public-key": "text"}),
         lambda record: ConfigRecord({**record, "server-round": True}),
+        lambda record: ConfigRecord({**record, "site-id": "a name as long as a letter" * 10}),
+        lambda record: ConfigRecord({**record, "signature": bytes(257)}),
     ],
 )
 def test_what_looks_like_no_signature_is_none(change: Callable[[ConfigRecord], ConfigRecord]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from diffuse_uda.exchange import flower_internals
@@ -114,6 +115,34 @@ def test_a_node_runs_what_its_site_approved_and_nothing_else(
     assert given["trusted_entities"]  # otherwise Flower asks nobody
     assert _module("flwr.supernode.fleet_http_connection").HEARTBEAT_DEFAULT_INTERVAL == 3600
     assert started[0][0] == "flower-supernode"
+
+
+CUT = [
+    "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol (_ssl.c:1006)",
+    "_ssl.c:989: The handshake operation timed out",
+    "[Errno 104] Connection reset by peer",
+]
+WRONG = [
+    "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1006)",
+    "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version (_ssl.c:1006)",
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "gives_up"), [*((words, False) for words in CUT), *((words, True) for words in WRONG)]
+)
+@pytest.mark.fault("R-06")
+def test_a_node_does_not_take_a_cut_line_for_a_wrong_certificate(
+    words: str, *, gives_up: bool, started: Started
+) -> None:
+    """Flower does: it gives up at once, and deletes the reply that it could not send."""
+    connection = _module("flwr.supernode.fleet_http_connection")
+    assert connection.make_simple_http_retry_invoker().should_giveup(httpx.ConnectError(words)) == (
+        "ssl" in words.lower()
+    )
+    run_supernode([], refusal=lambda _sha256: "", outage_patience_s=60.0)
+    assert connection.make_simple_http_retry_invoker().should_giveup(httpx.ConnectError(words)) is gives_up
+    assert started
 
 
 def test_a_task_gets_its_token_where_nobody_else_can_read_it(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_a_value_that_is_no_finite_number_stays(value: float) -> None:
     assert said == "not allowed to leave the site: scalars ['loss'], which are no finite numbers"
 
 
-@pytest.mark.parametrize("count", [-1, 2.5, True, "DOE_JANE"])
+@pytest.mark.parametrize("count", [-1, 2.5, True, "DOE_JANE", 0x446F654A616E65])
 def test_a_count_is_a_whole_number(count: int) -> None:
     assert _refused(replace(GOOD, num_examples=count)) == (
         "not allowed to leave the site: num-examples, which is no count"
@@ -122,9 +122,26 @@ def test_scores_over_two_cases_stay_and_over_three_leave() -> None:
     LOCAL.check(kept)
 
 
-def test_a_loss_over_two_cases_may_leave() -> None:
-    few = SiteReply(num_examples=2, metrics={"loss": 0.1})
-    assert LOCAL.withhold(few) is few
+def test_a_loss_over_two_cases_may_leave_and_how_sure_the_labels_are_may_not() -> None:
+    few = SiteReply(num_examples=2, metrics={"loss": 0.1, "confidence": 0.9})
+    assert LOCAL.withhold(few).metrics == {"loss": 0.1, "withheld-scores": 1.0}
+    assert "['confidence'] over fewer than 3 cases" in _refused(few, policy=LOCAL)
+
+
+def test_scalars_leave_with_four_digits() -> None:
+    """A float has 53 bits: enough for seven letters of a name, and for a mean that gives away who was averaged."""
+    smuggled = float.fromhex("0x1.446f652d4a616ep-1")  # "Doe-Jan" in the digits of a loss
+    reply = SiteReply(
+        num_examples=3, metrics={"loss": smuggled, "dice": 2 / 3, "hd95-mm": 12.34567, "seconds": 98765.4}
+    )
+    left = LOCAL.withhold(reply)
+    assert left.metrics == {"loss": 0.6337, "dice": 0.6667, "hd95-mm": 12.35, "seconds": 98_770.0}
+    LOCAL.check(left)
+    assert "scalars ['dice', 'hd95-mm', 'loss', 'seconds'] of more than 4 significant digits" in _refused(
+        reply, policy=LOCAL
+    )
+    tiny = SiteReply(num_examples=3, metrics={"loss": 5e-324, "dice": -0.0, "pairs": 12})
+    assert LOCAL.withhold(tiny).metrics == {"loss": 5e-324, "dice": 0.0, "pairs": 12.0}
 
 
 def test_an_order_the_method_does_not_contain_is_refused() -> None:
@@ -215,8 +232,23 @@ def test_rows_of_the_class_table_over_two_cases_go_back_as_they_came() -> None:
     assert kept.metrics == {"withheld-rows": 1.0}
     policy.check(kept)
     enough = replace(few, num_examples=3)
-    assert policy.withhold(enough) is enough
+    left = policy.withhold(enough)
+    assert left.metrics == {}
+    assert left.weights is trained
     assert _diffusing(FIVE_CASES).withhold(enough).metrics == {"withheld-rows": 1.0}
+
+
+def test_that_rows_are_withheld_is_said_even_if_nobody_tried_to_tell_them() -> None:
+    untouched = SiteReply(num_examples=2, weights=TABLE)
+    assert _diffusing().withhold(untouched).metrics == {"withheld-rows": 1.0}
+    assert LOCAL.withhold(SiteReply(num_examples=2)).metrics == {}  # nothing to withhold where nothing is exchanged
+
+
+def test_a_task_reads_how_many_cases_study_and_site_both_want() -> None:
+    for policy, wanted in ((_diffusing(), 3), (_diffusing(FIVE_CASES), 5)):
+        narrowed = policy.narrowed(CONFIG)
+        assert narrowed.exchange.min_cases_for_statistics == wanted
+        assert narrowed.model_copy(update={"exchange": CONFIG.exchange}) == CONFIG
 
 
 def test_rules_that_are_broken_are_told_apart() -> None:
@@ -241,10 +273,12 @@ def test_the_sites_list_of_scalars_leaves_others_out() -> None:
 def test_a_foreign_scalar_is_refused_and_never_only_left_out() -> None:
     site = SitePolicy(scalars=frozenset({"loss"}))
     policy = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.PSEUDO_LABEL, "pseudo-label"), RECEIVED, site)
-    reply = SiteReply(num_examples=3, metrics={"DOE_JANE": 1.0})
-    assert policy.withhold(reply) is reply
-    with pytest.raises(RefusalError):
-        policy.check(reply)
+    for num_examples in (3, 2):
+        for key in ("DOE_JANE", "dice/DOE_JANE"):
+            reply = SiteReply(num_examples=num_examples, metrics={key: 1.0})
+            assert policy.withhold(reply) == reply
+            with pytest.raises(RefusalError, match=key):
+                policy.check(reply)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from diffuse_uda.errors import ExchangeError, Finding, InputError, SiteTaskError
-from diffuse_uda.exchange.sealing import sealed
+from diffuse_uda.errors import ExchangeError, Finding, InputError, RefusalError, SiteTaskError
+from diffuse_uda.exchange.sealing import is_sealed, sealed
 
 NAME = "DOE_JANE"
 
@@ -63,3 +63,33 @@ def test_good_work_is_left_alone() -> None:
     with sealed("adapt"):
         result = 2
     assert result == 2
+
+
+SAID = "train.adapt_target failed: RefusalError [small-group, too-many-digits]; the reason is in this site's log"
+
+
+@pytest.mark.parametrize(
+    ("words", "good"),
+    [
+        (SAID, True),
+        (SAID.replace(" [small-group, too-many-digits]", ""), True),
+        (SAID.replace("small-group", "other"), True),
+        (SAID.replace("small-group", "doe-jane"), False),
+        (SAID.replace("RefusalError", "DoeJane"), False),
+        (SAID.replace("train.adapt_target", "train.evaluate"), False),
+        (SAID + " DOE_JANE", False),
+        ("DOE_JANE " + SAID, False),
+        (SAID.replace("this site's log", "/data/DOE_JANE"), False),
+        ("", False),
+    ],
+)
+def test_words_of_another_kind_are_told_from_sealed_ones(words: str, *, good: bool) -> None:
+    assert is_sealed(words, "train.adapt_target") == good
+
+
+def test_whatever_is_sealed_is_known_as_such() -> None:
+    refusal = RefusalError("x", [("no-number", "x"), (NAME, "x")])
+    for error in (OSError("x"), type(NAME, (ValueError,), {})("x"), refusal):
+        with pytest.raises(SiteTaskError) as caught, sealed("train.evaluate"):
+            raise error
+        assert is_sealed(str(caught.value), "train.evaluate")

@@ -265,3 +265,17 @@ def test_le_uda_may_keep_a_student_for_every_target() -> None:
         "ensemble-2-for-2",
     ]
     assert SiteRole.SOURCE not in method.phases[-1].tasks
+
+
+def test_targets_rest_in_the_refinement_where_the_source_counts_for_everything() -> None:
+    def roles(name: PhaseName, **flat: Scalar) -> set[SiteRole]:
+        (phase,) = (phase for phase in built("diffuse-uda", **flat).phases if phase.name is name)
+        return set(phase.tasks)
+
+    alone: dict[str, Scalar] = {"refine.source-weight": 1.0}
+    both = {SiteRole.SOURCE, SiteRole.TARGET}
+    for name in (PhaseName.SYNTHESISE, PhaseName.REFINE):
+        assert roles(name) == both
+        assert roles(name, **alone) == {SiteRole.SOURCE}
+    # looks that the adaptation of a later pass would take are rendered in any case
+    assert roles(PhaseName.SYNTHESISE, **alone, **{"style.provider": "synthetic"}) == both

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffuse_uda.config import FitConfig
-from diffuse_uda.errors import SiteTaskError
+from diffuse_uda.errors import MemoryEstimateError, SiteTaskError
 from diffuse_uda.training.fitting import FitResult, fit
 from diffuse_uda.training.interruption import allow_local_work, stop_local_work
 from diffuse_uda.training.schedule import RoundPlan
@@ -46,6 +46,22 @@ def test_a_quadratic_loss_falls_to_its_optimum() -> None:
     assert result.losses[0] == pytest.approx(10.0)  # 3^2 + 1^2
     assert result.losses[-1] < 1e-3
     torch.testing.assert_close(model.weight.detach(), OPTIMUM, rtol=0, atol=0.03)
+
+
+@pytest.mark.fault("R-14")
+def test_a_device_without_memory_ends_the_round_with_a_way_out_and_never_changes_the_study() -> None:
+    model = layer()
+    steps: list[int] = []
+
+    def loss_at(step: int) -> torch.Tensor:
+        steps.append(step)
+        if step == 2:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return quadratic(model)(step)
+
+    with pytest.raises(MemoryEstimateError, match=r"step 3 of 8 ran out of memory.*2\.00 GiB.*smaller batch-size"):
+        fit(model, loss_at, phase(2, 4)[0])
+    assert steps == [0, 1, 2]  # it isn't tried again with less
 
 
 def test_the_mean_loss_is_over_the_steps_of_the_round() -> None:

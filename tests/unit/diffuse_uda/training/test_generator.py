@@ -176,6 +176,18 @@ def test_a_denoiser_that_knows_the_clean_image_renders_it_whatever_the_noise(stu
     torch.testing.assert_close(shown, torch.where(body, 0.6, batch().images), rtol=0, atol=1e-5)
 
 
+def test_the_loss_tells_unlabelled_tissue_from_air(study: StudyConfig) -> None:
+    # What the table knows of every class and of the unlabelled tissue is the whole image: nothing is left to learn.
+    network = fresh(study, SMALL)
+    assert network.class_table is not None
+    with torch.no_grad():
+        network.class_table.rows[:] = torch.tensor([-1.0, -0.2, 0.6])
+        network.class_table.background[:] = 0.2
+    explained = batch()
+    explained.images[:, :, 12:14] = 0.6
+    assert float(denoising_loss(network, explained, SMALL, generator()).detach()) < 1e-10
+
+
 @each_recipe
 def test_nothing_is_rendered_outside_the_body(denoiser: Denoiser, diffusion: DiffusionConfig) -> None:
     label_map = batch().label_map

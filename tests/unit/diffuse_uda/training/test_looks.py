@@ -205,3 +205,21 @@ def test_a_known_contrast_shows_as_much_around_the_structures_as_is_seen_there()
         seen = in_known_contrast(volumes, labels, there, torch.Generator().manual_seed(seed))
         shown = float(((seen > 0) & (labels == 0)).sum() / (labels > 0).sum())
         assert 0.2 < shown <= 0.5 * SURROUNDINGS_RANGE[1] + 0.01
+
+
+def test_what_the_other_site_would_not_show_has_no_say_in_the_contrast_of_what_it_shows() -> None:
+    volumes = torch.zeros(1, 1, 20, 20, 20)
+    volumes[..., 2:18, 2:18, 2:18] = 0.5 + 0.2 * torch.rand((16, 16, 16), generator=generator(7))
+    labels = torch.zeros(1, 1, 20, 20, 20).long()
+    labels[..., 6:14, 6:14, 6:10], labels[..., 6:14, 6:14, 10:14] = 1, 2
+    there = dataclasses.replace(known().of(slice(0, 1)), volumes=torch.tensor([[0.5, 0.5, 0.5]]))
+    with_skull = volumes.clone()
+    far = torch.ones(20, 20, 20, dtype=torch.bool)
+    far[3:17, 3:17, 3:17] = False
+    with_skull[0, 0, far & (volumes[0, 0] > 0)] = 0.05
+    for seed in range(5):
+        plain, skulled = (
+            in_known_contrast(scan, labels, there, torch.Generator().manual_seed(seed))
+            for scan in (volumes, with_skull)
+        )
+        assert torch.equal(plain, skulled)

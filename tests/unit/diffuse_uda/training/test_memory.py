@@ -129,6 +129,7 @@ def test_measuring_leaves_the_global_generator_alone(study: StudyConfig) -> None
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.fault("R-14")
 def test_the_wanted_batch_is_taken_when_it_fits_and_the_largest_that_fits_otherwise(
     study: StudyConfig, set_free: SetFree
 ) -> None:
@@ -144,6 +145,7 @@ def test_the_wanted_batch_is_taken_when_it_fits_and_the_largest_that_fits_otherw
     assert chosen(estimate.step_bytes(2)) == 2
 
 
+@pytest.mark.fault("R-14")
 def test_what_does_not_fit_at_all_is_refused_with_both_numbers_and_a_way_out(
     study: StudyConfig, set_free: SetFree
 ) -> None:

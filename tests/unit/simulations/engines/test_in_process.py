@@ -85,16 +85,16 @@ def test_diffuse_uda_runs_every_phase_and_keeps_both_denoisers(tmp_path: Path) -
     mean, _ = load_checkpoint(checkpoints / "diffuse" / "denoiser-mean")
     assert raw["scale"].item() == 2 * ROUND_OF_ALL
     assert mean["scale"].item() == 1.5 * ROUND_OF_ALL
-    # The source recolours alone, two rounds for each; then it and one target share a round in halves: 5.5 and 10.5.
+    # The source recolours alone, a round for each; then it and one target share a round in halves: 5.5 and 10.5.
     common = 1.0 + ROUND_OF_ALL
     assert _segmenter(tmp_path) == common
-    assert _segmenter(tmp_path, "recolour-for-2", "segmenter-2") == common + 2
-    assert _segmenter(tmp_path, "refine-for-1", "segmenter-1") == common + 2 + 5.5
-    assert _segmenter(tmp_path, "refine-for-2", "segmenter-2") == common + 2 + 10.5
+    assert _segmenter(tmp_path, "recolour-for-2", "segmenter-2") == common + 1
+    assert _segmenter(tmp_path, "refine-for-1", "segmenter-1") == common + 1 + 5.5
+    assert _segmenter(tmp_path, "refine-for-2", "segmenter-2") == common + 1 + 10.5
     own = {site: tmp_path / "run" / "segmenters" / site for site in ("target-a", "target-b")}
     assert {site: load_checkpoint(folder)[0]["scale"].item() for site, folder in own.items()} == {
-        "target-a": common + 7.5,
-        "target-b": common + 12.5,
+        "target-a": common + 6.5,
+        "target-b": common + 11.5,
     }
 
 

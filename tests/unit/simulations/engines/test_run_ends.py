@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from flwr.app import Message
 from diffuse_uda.errors import QuorumError
 from diffuse_uda.training.checkpoints import load_checkpoint
 from diffuse_uda.training.interruption import allow_local_work
-from server import strategy
+from server.averaging import average_round
 from server.ending import RunEnd, read_ending
 from simulations.engines.in_process import run_in_process
+from tests import arithmetic_tasks
 from tests.arithmetic_tasks import ROUND_OF_ALL
 from tests.fake_federation import node_configs, run_config, use_arithmetic
 
@@ -49,8 +51,9 @@ def test_a_run_that_is_done_is_completed(tmp_path: Path) -> None:
     assert _segmenter(tmp_path) == 1.0 + 2 * ROUND_OF_ALL
 
 
+@pytest.mark.fault("R-13")
 def test_no_memory_for_an_average_is_a_failed_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    average_round, calls = strategy.average_round, list[str]()
+    calls = list[str]()
 
     def starved(config: Any, phase: Any, *rest: Any) -> Any:
         calls.append(phase.label)
@@ -58,11 +61,11 @@ def test_no_memory_for_an_average_is_a_failed_run_that_goes_on(tmp_path: Path, m
             raise MemoryError
         return average_round(config, phase, *rest)
 
-    monkeypatch.setattr(strategy, "average_round", starved)
-    with pytest.raises(MemoryError):
-        _run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("server.strategy.average_round", starved)
+        with pytest.raises(MemoryError):
+            _run(tmp_path)
     assert _end(tmp_path) is RunEnd.FAILED
-    monkeypatch.setattr(strategy, "average_round", average_round)
     _run(tmp_path)
     assert _end(tmp_path) is RunEnd.COMPLETED
     assert _segmenter(tmp_path) == 1.0 + 2 * ROUND_OF_ALL
@@ -80,6 +83,7 @@ def test_too_few_usable_replies_desert_a_run_and_it_goes_on_when_they_are_back(t
     assert _segmenter(tmp_path) == 1.0 + 2 * ROUND_OF_ALL
 
 
+@pytest.mark.fault("R-08")
 def test_a_source_that_never_appears_deserts_the_run_after_the_gathering(tmp_path: Path) -> None:
     changes = {"federation.join-timeout-s": 0.2}
     with pytest.raises(QuorumError, match="no source joined, only the targets"):
@@ -87,10 +91,9 @@ def test_a_source_that_never_appears_deserts_the_run_after_the_gathering(tmp_pat
     assert _end(tmp_path) is RunEnd.DESERTED
 
 
-def test_a_poisoned_round_is_in_the_history_and_its_update_in_quarantine(tmp_path: Path) -> None:
-    from client import client_app  # noqa: PLC0415 - replaced by the fixture's arithmetic
-    from tests import arithmetic_tasks  # noqa: PLC0415
-
+def test_a_poisoned_round_is_in_the_history_and_its_update_in_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = arithmetic_tasks.run_task
 
     def poisoned(site: Any, config: Any, order: Any, weights: Any, **_options: Any) -> Any:
@@ -99,12 +102,14 @@ def test_a_poisoned_round_is_in_the_history_and_its_update_in_quarantine(tmp_pat
             reply.weights["weight"] = torch.full((2,), 1e30)
         return reply
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_app.tasks, "run_task", poisoned)
-        _run(tmp_path)
+    monkeypatch.setattr(arithmetic_tasks, "run_task", poisoned)
+    _run(tmp_path)
     assert _end(tmp_path) is RunEnd.COMPLETED
     history = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8")
     assert "a value of tensor 'weight' moved by 1e+30" in history
     kept = sorted((tmp_path / "run" / "quarantine" / "target-b").iterdir())
     assert [place.name for place in kept] == ["adapt-0001", "adapt-0002"]
+    audit = [json.loads(line) for line in (tmp_path / "run" / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    refused = [(entry["site"], entry["phase"], entry["round"]) for entry in audit if entry["event"] == "update-refused"]
+    assert refused == [("target-b", "adapt", 1), ("target-b", "adapt", 2)]
     assert _segmenter(tmp_path) == 1.0 + 2 * 5.5

@@ -32,8 +32,14 @@ def test_a_row_is_scored_by_the_phases_that_trained_its_segmenter() -> None:
     phases = phases_of_rows(build_method(StudyConfig(num_passes=2), num_targets=2))
     assert {row: [phase.label for phase in of_row] for row, of_row in phases.items()} == {
         "asc-plus": ["adapt"],
+        "recoloured": ["recolour-for-1", "recolour-for-2"],
         "diffuse-uda-pass-1": ["refine-for-1", "refine-for-2"],
         "diffuse-uda": ["refine-2-for-1", "refine-2-for-2"],
     }
+    resting = StudyConfig.from_flat({"refine.source-weight": 1.0})
+    assert [phase.label for phase in phases_of_rows(build_method(resting, num_targets=2))["diffuse-uda"]] == [
+        "refine-for-1",
+        "refine-for-2",
+    ]
     shared = phases_of_rows(build_method(StudyConfig.from_flat({"refine.per-target": False}), num_targets=2))
     assert [phase.label for phase in shared["diffuse-uda"]] == ["refine"]
