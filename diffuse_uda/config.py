@@ -357,6 +357,8 @@ class StudyConfig(_Section):
     seed: NonNegativeInt = 0
     num_passes: Annotated[int, Field(ge=1, le=4)] = 1
     """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
+    first_stage: Literal["asc-plus", "le-uda"] = "asc-plus"
+    """What gives Diffuse-UDA its first pseudo-labels; after LE-UDA the source's unlabelled scans take part as well."""
     source: SourceConfig = SourceConfig()
     grid: GridConfig = GridConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
@@ -380,7 +382,7 @@ class StudyConfig(_Section):
         if self.style.provider is StyleProvider.MEAN_BLOCK and not self.exchange.allow_style_blocks:
             msg = "style.provider = mean-block needs exchange.allow-style-blocks = true: a block is not a weight"
             raise ValueError(msg)
-        if self.method == "le-uda":
+        if self.ensembles:
             self._require_translator()
         if (self.diffusion.recipe == "ddpm") != (self.diffusion.prediction_type == "epsilon"):
             msg = (
@@ -419,9 +421,14 @@ class StudyConfig(_Section):
             raise ValueError(msg)
 
     @property
+    def ensembles(self) -> bool:
+        """Whether LE-UDA's phases are part of the study."""
+        return self.method == "le-uda" or (self.method == "diffuse-uda" and self.first_stage == "le-uda")
+
+    @property
     def has_critics(self) -> bool:
         """Whether the segmenter travels with critics of its features: LE-UDA's only difference to MT-UDA."""
-        return self.method == "le-uda" and self.ensemble.adversarial_weight > 0
+        return self.ensembles and self.ensemble.adversarial_weight > 0
 
     def to_flat(self) -> dict[str, Scalar]:
         """Flatten to dotted kebab-case keys with scalar values, as Flower's run-config wants them."""

@@ -91,6 +91,8 @@ class Phase:
     """Which repetition of its part of the method this is, from 0: a turn of recolouring, a pass of the generator."""
     per_target: bool = False
     """Whether every target has rounds of its own with the source, and from then on a model of its own."""
+    after: str = ""
+    """Method that came before, where a second one follows in the same run."""
     partner: int | None = None
     """Domain of the one target that takes part, once a phase per target has been written out (`for_targets`)."""
 
@@ -98,8 +100,9 @@ class Phase:
     def label(self) -> str:
         """Unique name of this phase within its method, for journals and folders."""
         suffix = f"-{self.row}" if self.row else f"-{self.pass_index + 1}" if self.pass_index else ""
+        after = f"-after-{self.after}" if self.after else ""
         partner = "" if self.partner is None else f"-for-{self.partner}"
-        return f"{self.name.value}{suffix}{partner}"
+        return f"{self.name.value}{suffix}{after}{partner}"
 
     @property
     def checkpoint(self) -> str:

@@ -39,7 +39,7 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
 `pseudo_label` is read during adaptation already: it says how many global models a target remembers.
 """
 
-IN_PHASES = frozenset({"name", "preset", "method", "num_passes"})
+IN_PHASES = frozenset({"name", "preset", "method", "num_passes", "first_stage"})
 """What is visible in the list of phases, or does not matter."""
 
 _DIGITS = 16

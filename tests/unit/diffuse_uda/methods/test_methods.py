@@ -279,3 +279,38 @@ def test_targets_rest_in_the_refinement_where_the_source_counts_for_everything()
         assert roles(name, **alone) == {SiteRole.SOURCE}
     # looks that the adaptation of a later pass would take are rendered in any case
     assert roles(PhaseName.SYNTHESISE, **alone, **{"style.provider": "synthetic"}) == both
+
+
+def test_diffuse_uda_may_begin_with_le_uda_and_then_labels_the_source_as_well() -> None:
+    options: dict[str, Scalar] = {
+        "first-stage": "le-uda",
+        "ensemble.num-turns": 1,
+        "recolour.num-rounds": 1,
+        "recolour.num-turns": 1,
+        "refine.per-target": False,
+    }
+    method = built("diffuse-uda", **options)
+    assert labels(method) == [
+        "warm-up",
+        "evaluate-source-only",
+        "pseudo-label",
+        "describe",
+        "translate",
+        "ensemble",
+        "evaluate-le-uda",
+        "pseudo-label-after-le-uda",
+        "describe-after-le-uda",
+        "keep-table-after-le-uda",
+        "recolour-after-le-uda",
+        "evaluate-recoloured-after-le-uda",
+        "relabel-after-le-uda",
+        "diffuse-after-le-uda",
+        "synthesise-after-le-uda",
+        "refine-after-le-uda",
+        "evaluate-diffuse-uda-after-le-uda",
+    ]
+    by_label = {phase.label: phase for phase in method.phases}
+    assert by_label["pseudo-label-after-le-uda"].tasks.keys() == {SiteRole.SOURCE, SiteRole.TARGET}
+    assert by_label["relabel-after-le-uda"].tasks.keys() == {SiteRole.TARGET}
+    assert StudyConfig.from_flat({"method": "diffuse-uda", "first-stage": "le-uda"}).has_critics
+    assert not StudyConfig.from_flat({"method": "asc", "first-stage": "le-uda"}).has_critics
