@@ -16,7 +16,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help setup demo study study-ablations budgets test chaos check format bench simulation publish lock clean
+.PHONY: help setup docs demo study study-ablations budgets test chaos check format bench simulation publish lock clean
 
 help:
 	@echo "make setup       a virtual environment with exactly the locked packages"
@@ -28,6 +28,7 @@ help:
 	@echo "make simulation  the same apps under Flower's simulation engine (flwr run .)"
 	@echo "make test        every test that CI runs, with branch coverage"
 	@echo "make chaos       the slow ones: processes killed, disks full, hours of rounds, every byte on the wire"
+	@echo "make docs        docs/intake-rules.md from the table of rules"
 	@echo "make check       format, lint, types, import contracts"
 	@echo "make bench       what the machinery costs: memory of aggregation, time beside training"
 
@@ -77,6 +78,10 @@ check: setup
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	PYTHONPATH=. $(RUN)/lint-imports
+
+# The table of the intake gate's rules, as a page.
+docs: setup
+	$(RUN)/python -m diffuse_uda.cli rules > docs/intake-rules.md
 
 format: setup
 	$(RUN)/ruff format .

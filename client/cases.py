@@ -1,4 +1,7 @@
-"""A site's scans on the working grid: prepared once, kept in the site's folder, labels only where the role allows."""
+"""A site's scans on the working grid: prepared once, kept in the site's folder.
+
+Labels come only where the role allows, and nothing comes that the intake gate has quarantined.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from collections.abc import Sequence
 
 import torch
 
+from client.admission import admitted
 from client.site import Site
 from client.site_state import CASES, SiteState
 from diffuse_uda.config import GridConfig, SourceConfig
 from diffuse_uda.data.cases import PreparedCase, load_prepared, prepare_case, save_prepared
-from diffuse_uda.data.formats.nnunet import CaseFiles, CentreFolder, evaluation_cases, read_centre
+from diffuse_uda.data.formats.nnunet import CaseFiles, evaluation_cases
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.training.batches import Example
 from diffuse_uda.training.interruption import raise_if_stopped
@@ -30,7 +34,7 @@ def training_cases(
         state: Where prepared scans are kept.
         source: How many of the source's label maps may be used; all when absent.
     """
-    files = read_centre(site.data_dir, site.site_id).train
+    files = admitted(site).train
     if site.role is SiteRole.TARGET:
         files = _without_label_maps(files, keep=frozenset())
     elif source is not None and source.num_labelled > 0:
@@ -66,8 +70,7 @@ def test_cases(site: Site, grid: GridConfig, state: SiteState) -> list[PreparedC
 
 def test_files(site: Site) -> tuple[CaseFiles, ...]:
     """Files of the held-out scans that have a label map."""
-    centre: CentreFolder = read_centre(site.data_dir, site.site_id)
-    return tuple(case for case in evaluation_cases(centre, site.evaluation_part) if case.label_map is not None)
+    return evaluation_cases(admitted(site), site.evaluation_part)
 
 
 def examples_of(cases: list[PreparedCase], domain: int) -> list[Example]:

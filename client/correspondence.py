@@ -25,7 +25,7 @@ from diffuse_uda.exchange.audit_entries import (
     order_facts,
     tensor_facts,
 )
-from diffuse_uda.exchange.card_policy import check_card
+from diffuse_uda.exchange.card_policy import check_card, fewest_cases
 from diffuse_uda.exchange.envelopes import (
     Content,
     Envelope,
@@ -124,7 +124,7 @@ def answer_with_card(desk: Desk, letter: Received, introduce: Introduce) -> Cont
     site, run = desk.site, letter.envelope.run
     book = read_book(site.workspace, run)
     check_plan(book, letter.envelope, desk.config, desk.policy)
-    card = introduce(site, desk.config)
+    card = introduce(site, _as_allowed(desk.config, desk.policy))
     check_card(card, desk.config, site_allows_style=site.allow_style_blocks, site=desk.policy)
     begin_run(site.workspace, run)
     if book is None:
@@ -133,10 +133,20 @@ def answer_with_card(desk: Desk, letter: Received, introduce: Introduce) -> Cont
     facts = {
         "cases": [card.num_cases, card.num_test_cases],
         "labels": list(card.label_names),
+        "fingerprint": {} if card.fingerprint is None else card.fingerprint.numbers(),
         "tensors": [] if card.style_block is None else [tensor_facts("style-block", card.style_block)],
     }
     statement = _statement(desk, letter, MessageKind.CARD, content)
     return _release(desk, book, content, statement, facts)
+
+
+def _as_allowed(config: StudyConfig, policy: SitePolicy) -> StudyConfig:
+    """The study as this site introduces itself for it: what the site does not give is not made, and refuses nothing."""
+    wanted = {
+        "allow_fingerprints": config.exchange.allow_fingerprints and policy.allow_fingerprints is not False,
+        "min_cases_for_statistics": fewest_cases(config, policy),
+    }
+    return config.model_copy(update={"exchange": config.exchange.model_copy(update=wanted)})
 
 
 def answer_with_work(desk: Desk, letter: Received, run_task: RunTask) -> Content:

@@ -12,7 +12,8 @@ from client.workplace import Workplace
 from diffuse_uda.algorithms.metrics import StructureScore, score_case
 from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.data.cases import restore_to_scan
-from diffuse_uda.data.volumes import load_volume, save_volume
+from diffuse_uda.data.label_maps import load_label_map
+from diffuse_uda.data.volumes import save_volume
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.training.inference import predict_probabilities
 from diffuse_uda.training.interruption import raise_if_stopped
@@ -35,11 +36,10 @@ def evaluate(work: Workplace, weights: StateDict) -> SiteReply:
         probabilities = predict_probabilities(model, case.image, work.config.grid, work.config.compute)
         prediction = restore_to_scan(probabilities, case)
         save_volume(folder / f"{case.case_id}.nii.gz", prediction, dtype="uint8")
-        assert files.label_map is not None  # noqa: S101 - `test_files` lists labelled scans only
-        reference = load_volume(files.label_map)
+        reference = load_label_map(files)
         scores[case.case_id] = score_case(
             prediction.voxels,
-            reference.voxels.round(),
+            reference.voxels,
             labels,
             prediction.spacing_mm,
             tolerance_mm=NSD_TOLERANCE_MM,

@@ -194,7 +194,7 @@ def _messages(desk: Desk, label_names: tuple[str, ...], run_task: Callable[..., 
 
 def _labels_of(site: Site) -> tuple[str, ...]:
     """Classes as the site's own folder names them, background first; the size of the models depends on their number."""
-    names = read_centre(site.data_dir, site.site_id).label_names
+    names = read_centre(site.data_dir, site.site_id, follow_links=site.follow_links).label_names
     return tuple(names[value] for value in sorted(names))
 
 

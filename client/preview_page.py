@@ -65,6 +65,8 @@ def _said(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "cases", f"{trained} for training, {scored} to be scored"
         if facts["labels"]:
             yield "labels", ", ".join(facts["labels"])
+        if numbers := facts.get("fingerprint"):
+            yield "scans", ", ".join(f"{name} {number:g}" for name, number in numbers.items())
     else:
         yield "cases", str(facts["cases"])
     if tensors := facts["tensors"]:

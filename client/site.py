@@ -34,6 +34,8 @@ class Site:
     """Threads on this machine; None leaves it to the study's configuration."""
     shares_machine: bool = False
     """Whether the sites of a round share this machine's cores, as in a simulation; a hospital has its machine alone."""
+    follow_links: bool = False
+    """Whether links in the folder may lead out of it."""
     evaluation_part: EvaluationPart = "all"
     """Which labelled held-out scans `evaluate` scores: `development`, `test` or `all`."""
     egress_policy: Path | None = None
@@ -59,6 +61,7 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         "num-threads",
         "shares-machine",
         "evaluation-part",
+        "follow-links",
         "egress-policy",
         "signing-key",
         "audit-log",
@@ -91,6 +94,7 @@ def open_site(node_config: Mapping[str, Scalar]) -> Site:
         allow_style_blocks=bool(node_config.get("allow-style-blocks", False)),
         num_threads=None if num_threads is None else int(num_threads),
         shares_machine=bool(node_config.get("shares-machine", False)),
+        follow_links=bool(node_config.get("follow-links", False)),
         evaluation_part=part,
         egress_policy=None if policy is None else Path(str(policy)),
         signing_key=Path(str(node_config.get("signing-key", workspace / SIGNING_KEY))),

@@ -47,6 +47,8 @@ class SiteSettings(Settings):
     allow_style_blocks: bool = False
     num_threads: Annotated[int, Field(ge=1)] | None = None
     evaluation_part: EvaluationPart = "all"
+    follow_links: bool = False
+    """Whether links in `data-dir` may lead out of it."""
     outage_patience_s: Annotated[float, Field(ge=60.0, le=7 * DAY_S)] = 4 * 3600.0
     """How long the hub counts on this site without a sign of life; the hub's `longest-outage-s` is the limit. In
     seconds."""
@@ -105,6 +107,7 @@ class SiteSettings(Settings):
             "workspace": str(self.workspace),
             "allow-style-blocks": self.allow_style_blocks,
             "evaluation-part": self.evaluation_part,
+            "follow-links": self.follow_links,
             "signing-key": str(self.signs_with),
             "audit-log": str(self.audit_log or self.state_dir / AUDIT_LOG),
             **{key: value for key, value in optional.items() if value is not None},

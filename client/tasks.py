@@ -9,16 +9,20 @@ from dataclasses import replace
 import torch
 
 from client import ensembling_tasks, evaluation_task, generation_tasks, local_adaptation_task, segmentation_tasks
+from client.admission import let_in
 from client.cases import training_cases
 from client.site import Site
 from client.site_state import SiteState
 from client.workplace import Workplace, open_workplace
 from diffuse_uda.algorithms.appearance import mean_style_block, style_block
 from diffuse_uda.config import StudyConfig
+from diffuse_uda.data.fingerprint import take_fingerprint
 from diffuse_uda.data.formats.nnunet import evaluation_cases
-from diffuse_uda.data.intake import check_centre
+from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.methods.phase import Task
+from diffuse_uda.training.device import choose_device
+from diffuse_uda.training.memory import free_bytes
 from diffuse_uda.types import SiteRole, StateDict
 
 TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
@@ -44,16 +48,19 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
 def introduce(site: Site, config: StudyConfig) -> SiteCard:
     """Let the site's folder through the intake gate, then say who it is and what it could contribute.
 
+    Cases that the gate quarantines are not part of it: the site counts, trains and scores without them.
+
     Whoever reads label maps in this study names its classes, a target with labelled held-out scans as well: scores
     under another order of labels would look like any others.
 
     Whatever an earlier run left in the site's workspace is forgotten: sites introduce themselves once, before round 1.
-    A style block is part of the answer only if study and site both allow it.
+    A style block or a fingerprint is part of the answer only if study and site both allow it, and a fingerprint only
+    over as many cases as statistics need.
 
     Raises:
         InputError: With everything that is wrong with the folder; the words stay in the site's log.
     """
-    centre = check_centre(site.data_dir, site.role, site_id=site.site_id).centre
+    centre = let_in(site).centre
     state = SiteState(site.workspace / "state")
     state.forget_run()
     num_scored = sum(case.label_map is not None for case in evaluation_cases(centre, site.evaluation_part))
@@ -64,6 +71,10 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         cases = training_cases(site, config.grid, state)
         blocks = [style_block(case.image[None], segmentation_tasks.LARGEST_HALF_WIDTH) for case in cases]
         block = mean_style_block(torch.cat(blocks))
+    fingerprint = None
+    if config.exchange.allow_fingerprints and len(centre.train) >= config.exchange.min_cases_for_statistics:
+        scans = (load_volume(case.image) for case in centre.train)
+        fingerprint = take_fingerprint(scans, memory_bytes=free_bytes(choose_device(config.compute)))
     return SiteCard(
         site_id=site.site_id,
         role=site.role,
@@ -71,6 +82,7 @@ def introduce(site: Site, config: StudyConfig) -> SiteCard:
         label_names=names,
         num_test_cases=num_scored,
         style_block=block,
+        fingerprint=fingerprint,
     )
 
 

@@ -1,4 +1,8 @@
-"""`diffuse-uda`: what a hospital does with a finished model, offline. Verbs over functions of the same names."""
+"""`diffuse-uda`: what a hospital does with a finished model, offline. Verbs over functions of the same names.
+
+What takes seconds to import is imported by the verb that needs it: the others, and the workers of the intake gate,
+which import this file once more, start without torch.
+"""
 
 from __future__ import annotations
 
@@ -14,42 +18,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from diffuse_uda.command_line import EXIT_FAILED, EXIT_REFUSED, run_command_line
+from diffuse_uda.command_line import EXIT_FAILED, run_command_line
 from diffuse_uda.config import StudyConfig, preset
-from diffuse_uda.data.intake import check_centre
 from diffuse_uda.deployment.trial_certificates import Trial, write_trial
-from diffuse_uda.doctor.address import parse_address
-from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine, left_out
-from diffuse_uda.doctor.hub_verdicts import Expected
-from diffuse_uda.doctor.page import WIDTH, page_json, page_text
-from diffuse_uda.doctor.verdict import Status, overall
 from diffuse_uda.egress_commands import audit, preview_egress, site_key
-from diffuse_uda.exchange.plan import plan_hash
+from diffuse_uda.export_commands import add_export_commands
+from diffuse_uda.intake_command import check, rules
+from diffuse_uda.prepare_commands import prepare
+from diffuse_uda.review_commands import report, verdicts
 from diffuse_uda.site_code import site_code
-from diffuse_uda.training.prediction import load_segmenter, predict_scan
-from diffuse_uda.training.scoring import score_folders
 from diffuse_uda.types import SiteRole
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-@app.command()
-def predict(
-    scans: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them.")],
-    model: Annotated[Path, typer.Option(help="Folder of an adapted segmenter, such as runs/demo/segmenter.")],
-    out: Annotated[Path, typer.Option(help="Folder for the label maps, one a scan, on the scan's own grid.")],
-) -> None:
-    """Segment scans with an adapted model."""
-    console = Console()
-    segmenter = load_segmenter(model)
-    files = [file for scan in scans for file in (sorted(scan.glob("*.nii*")) if scan.is_dir() else [scan])]
-    if not files:
-        console.print(f"no NIfTI file in {', '.join(map(str, scans))}", style="red")
-        raise typer.Exit(EXIT_REFUSED)
-    out.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        written = predict_scan(segmenter, file, out)
-        console.print(f"{file.name} -> {written}", highlight=False, markup=False)
 
 
 @app.command()
@@ -61,6 +41,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score predicted label maps against references: Dice, HD95, ASSD, NSD, each structure, in mm."""
+    from diffuse_uda.training.scoring import score_folders  # noqa: PLC0415 - as above
+
     scores = score_folders(predictions, references, labels)
     if as_json:
         plain = {case: {name: asdict(score) for name, score in rows.items()} for case, rows in scores.items()}
@@ -76,20 +58,6 @@ def evaluate(
 
 
 @app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="A centre's folder in the nnU-Net layout.")],
-    role: Annotated[SiteRole, typer.Option(help="What the centre will be.")],
-) -> None:
-    """Let a centre's folder through the intake gate, and say everything that is wrong with it."""
-    report = check_centre(folder, role, site_id=folder.resolve().name)
-    console = Console()
-    for warning in report.warnings:
-        console.print(f"warning: {warning}", markup=False, highlight=False)
-    centre = report.centre
-    console.print(f"{centre.site_id}: {len(centre.train)} training and {len(centre.test)} held-out scans are in order")
-
-
-@app.command()
 def config(
     study: Annotated[Path | None, typer.Option(help="A study file; without it, the preset as it is.")] = None,
     preset_name: Annotated[str, typer.Option("--preset", help="small or paper.")] = "small",
@@ -97,6 +65,8 @@ def config(
     only_hash: Annotated[bool, typer.Option("--hash", help="Only the plan's hash, for a site's policy.")] = False,
 ) -> None:
     """Print every configuration key with the value it has."""
+    from diffuse_uda.exchange.plan import plan_hash  # noqa: PLC0415 - as above
+
     chosen = preset(preset_name) if study is None else StudyConfig.from_toml(study)
     if only_hash:
         typer.echo(plan_hash(chosen))
@@ -130,6 +100,17 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
     """Say what would stop this machine in a federation, and what to do: PASS, WARN or FAIL for every check."""
+    from diffuse_uda.doctor.address import parse_address  # noqa: PLC0415 - as above
+    from diffuse_uda.doctor.examination import (  # noqa: PLC0415 - as above
+        DEFAULT_LISTENING,
+        Examination,
+        examine,
+        left_out,
+    )
+    from diffuse_uda.doctor.hub_verdicts import Expected  # noqa: PLC0415 - as above
+    from diffuse_uda.doctor.page import WIDTH, page_json, page_text  # noqa: PLC0415 - as above
+    from diffuse_uda.doctor.verdict import Status, overall  # noqa: PLC0415 - as above
+
     if data is not None and role is None:
         msg = "--data needs --role source or --role target"
         raise typer.BadParameter(msg)
@@ -178,11 +159,21 @@ def certs(
     typer.echo("ca/ca.key stays with the coordinator, offline; a .key goes to nobody but its owner, and never by mail")
 
 
+add_export_commands(app)
+app.command()(check)
+app.command()(rules)
 app.add_typer(audit, name="audit")
+app.add_typer(prepare, name="prepare")
 app.command()(preview_egress)
 app.command()(site_key)
+app.command()(report)
+app.command()(verdicts)
 
 
 def main() -> None:
     """Entry point of `diffuse-uda`."""
     sys.exit(run_command_line(app))
+
+
+if __name__ == "__main__":
+    main()

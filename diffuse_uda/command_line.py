@@ -11,6 +11,8 @@ from diffuse_uda.errors import DiffuseUdaError, QuorumError
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_DESERTED = 3
+EXIT_LOOK = 6
+"""It goes on, but somebody should look."""
 EXIT_INTERRUPTED = 130
 
 

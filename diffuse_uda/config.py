@@ -299,6 +299,8 @@ class ExchangeConfig(_Section):
 
     allow_style_blocks: bool = False
     """Whether a site may publish one mean amplitude block (needed by the style provider `mean-block`)."""
+    allow_fingerprints: bool = False
+    """Whether sites say what their scans are like in nine numbers (`data.fingerprint`), for a common plan."""
     max_message_bytes: PositiveInt = 2_000_000_000
     """Largest message of a site, and largest order it takes."""
     max_run_bytes: PositiveInt = 200_000_000_000
@@ -353,7 +355,9 @@ class StudyConfig(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "study"
     preset: Literal["small", "paper"] = "small"
-    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "le-uda"] = "diffuse-uda"
+    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "le-uda", "plan"] = (
+        "diffuse-uda"
+    )
     seed: NonNegativeInt = 0
     num_passes: Annotated[int, Field(ge=1, le=4)] = 1
     """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
@@ -384,6 +388,9 @@ class StudyConfig(_Section):
             raise ValueError(msg)
         if self.ensembles:
             self._require_translator()
+        if self.method == "plan" and not self.exchange.allow_fingerprints:
+            msg = "method = plan needs exchange.allow-fingerprints = true: a plan is made from what scans are like"
+            raise ValueError(msg)
         if (self.diffusion.recipe == "ddpm") != (self.diffusion.prediction_type == "epsilon"):
             msg = (
                 f"diffusion.recipe = {self.diffusion.recipe} does not go with "

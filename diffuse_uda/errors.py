@@ -60,6 +60,10 @@ class CheckpointError(DiffuseUdaError):
     """A checkpoint that is missing, damaged, or belongs to another model."""
 
 
+class ReleaseError(DiffuseUdaError):
+    """What was about to be handed over is not what was meant when read back; nothing of it was left behind."""
+
+
 class StorageError(DiffuseUdaError):
     """A disk that does not take what has to be kept; the message says what, why, and how much room there is."""
 
@@ -100,8 +104,14 @@ class Finding:
 class InputError(DiffuseUdaError):
     """Input that stops a run before round 1, with every broken rule at once."""
 
-    def __init__(self, findings: list[Finding]) -> None:
-        """Keep the findings and render them all: one run should reveal every problem."""
+    def __init__(self, findings: list[Finding], *, told: Sequence[str] = ()) -> None:
+        """Keep the findings and render them all: one run should reveal every problem.
+
+        Args:
+            findings: Every broken rule.
+            told: What may be said of them outside of the site; the rules alone, if not given.
+        """
         self.findings = findings
+        self.told = tuple(told)
         plural = "problem" if len(findings) == 1 else "problems"
         super().__init__(f"{len(findings)} {plural} in the input\n" + "\n".join(map(str, findings)))

@@ -18,6 +18,7 @@ from diffuse_uda.deployment.readiness import wait_until_serving
 from diffuse_uda.deployment.settings_file import read_settings
 from diffuse_uda.doctor.address import parse_address
 from diffuse_uda.doctor.grpc_health import SERVING
+from diffuse_uda.exchange.flower_internals import app_bundle_sha256
 from server.ending import read_ending
 from server.hub import check_hub, run_flower, run_hub, summary
 from server.hub_settings import HubSettings
@@ -66,6 +67,22 @@ def status(run_dir: Annotated[Path, typer.Argument(help="Folder of the run, on t
         raise typer.Exit(EXIT_REFUSED)
     typer.echo(" ".join(part for part in (ending.end.value, ending.at, ending.reason) if part))
     raise typer.Exit(ending.exit_code)
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of the run, on the hub; the run may still go on.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="The page; without it, federation.html in the folder.")] = None,
+    checkout: Annotated[
+        Path | None, typer.Option(help="The code that the hospitals approved: its bundle's sum is shown.")
+    ] = None,
+) -> None:
+    """Make the federation's page: sites, rounds, losses, bytes, refusals, sums; no image and no case."""
+    from server.federation_report import write_federation_page  # noqa: PLC0415 - charts take seconds, a hub needs none
+
+    bundle = "" if checkout is None else app_bundle_sha256(checkout)
+    typer.echo(f"open {write_federation_page(run_dir, out=out, bundle=bundle)}")
 
 
 @app.command(

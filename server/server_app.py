@@ -29,6 +29,8 @@ from server.history import Event, Listener, RoundSaved, StudyFinished, StudyStar
 from server.introductions import meet_sites
 from server.journal import JOURNAL_FILE, Happening, Journal
 from server.mail import Mail
+from server.mlflow_events import MlflowEvents
+from server.plan_files import write_plan
 from server.register import Register
 from server.resume import (
     Resumption,
@@ -48,6 +50,7 @@ from server.run_folder import changed_models, open_run_folder, save_segmenters
 from server.run_record import RunRecord
 from server.start import BEGINNING, load_starting_point, restore_record
 from server.strategy import FederatedPhases
+from server.tensorboard_events import TensorBoardEvents
 from server.workflow import Step, require_membership, steps
 
 
@@ -94,6 +97,7 @@ def _run_study(
     name_run: Callable[[], str],
 ) -> None:
     started = time.monotonic()
+    mlflow = [MlflowEvents(options.run_dir, options.mlflow)] if options.mlflow else []
     found = _to_go_on(options)
     study = describe_study(config, options.start_from)
     if found is not None:
@@ -117,6 +121,7 @@ def _run_study(
             restore_record(options.start_from, options.run_dir)
     else:
         restore_views(options.run_dir, resumption)
+    write_plan(options.run_dir, config, sites)
     label_names = sites[0].label_names
     record = _open_record(
         options,
@@ -134,10 +139,11 @@ def _run_study(
         going_on = {"number": start.number, "damaged": list(resumption.damaged)}
         record.journal.append(Happening.RESUMED, going_on)
 
+    listeners: list[Listener] = [record.hear, register.hear, notify, TensorBoardEvents(options.run_dir), *mlflow]
+
     def tell(event: Event) -> None:
-        record.hear(event)
-        register.hear(event)
-        notify(event)
+        for listener in listeners:
+            listener(event)
 
     federation = FederatedPhases(
         config=config,
@@ -158,7 +164,7 @@ def _run_study(
     tell(StudyStarted(name=config.name, method=method.name, site_ids=site_ids, num_rounds=len(todo), run=run))
     _carry_out(todo, federation, record, tell, stop_asked)
     own = {sites[domain].site_id: weights for domain, weights in federation.own.items()}
-    _finish(options, record, federation.models[ModelName.SEGMENTER], own)
+    _finish(options, record, federation.models.get(ModelName.SEGMENTER), own)
     tell(StudyFinished(run_dir=options.run_dir, seconds=time.monotonic() - started))
 
 
@@ -188,12 +194,13 @@ def _carry_out(
             raise KeyboardInterrupt
 
 
-def _finish(options: RunOptions, record: RunRecord, common: StateDict, own: Mapping[str, StateDict]) -> None:
-    """Put the results where people look for them, and what a run goes on from away."""
+def _finish(options: RunOptions, record: RunRecord, common: StateDict | None, own: Mapping[str, StateDict]) -> None:
+    """Put the results where people look for them, and what a run goes on from away; a run for a plan has no model."""
     run_dir = options.run_dir
-    written_patiently(
-        lambda: save_segmenters(run_dir, common, own, record.facts), run_dir, patience_s=record.patience_s
-    )
+    if common is not None:
+        written_patiently(
+            lambda: save_segmenters(run_dir, common, own, record.facts), run_dir, patience_s=record.patience_s
+        )
     record.journal.append(Happening.FINISHED, {})
     passing(Landmark.BEFORE_END)
     keep_only(run_dir, [])

@@ -23,6 +23,7 @@ from diffuse_uda.reporting.machine import describe_command
 from diffuse_uda.reporting.results import Results
 from diffuse_uda.reporting.rows import row_name
 from diffuse_uda.types import Scalar
+from server.federation_report import PAGE as FEDERATION_PAGE
 from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
@@ -72,6 +73,7 @@ def demo(
     results = run_federation(federation, console)
     print_table(results, console)
     console.print(f"\nopen {federation.run_dir / 'report.html'}", highlight=False)
+    console.print(f"and {federation.run_dir / FEDERATION_PAGE}, the coordinator's page", highlight=False)
 
 
 @app.command()
@@ -92,6 +94,7 @@ def flower(
     results = run_under_flower(phantom_centres(seed), out / name, changes, command, console, is_fresh=fresh)
     print_table(results, console)
     console.print(f"\nopen {out / name / 'report.html'}", highlight=False)
+    console.print(f"and {out / name / FEDERATION_PAGE}, the coordinator's page", highlight=False)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from diffuse_uda.exchange.run_options import RUN_DIR
 from diffuse_uda.reporting.machine import describe_machine
 from diffuse_uda.types import StateDict
 from simulations.bench_aggregation import measure_aggregation
+from simulations.bench_intake import SPEED_TARGET, measure_intake
 from simulations.bench_sites import NUM_SITES, ServerCost, measure_sites
 from simulations.bench_transport import KINDS, MODEL_BYTES, NUM_TENSORS, RoundTrip, measure_transport
 from simulations.bench_transport import MEMORY_TARGET as TRANSPORT_MEMORY_TARGET
@@ -43,6 +44,13 @@ def run_bench(console: Console, *, seed: int = 0) -> None:
     console.print(f"seed {seed}; {facts}", highlight=False)
     memory = measure_aggregation()
     console.print(f"aggregation: {memory}; wanted at most {MEMORY_TARGET:g} models + one tensor", highlight=False)
+    intake = measure_intake(seed=seed)
+    console.print(
+        f"intake: {intake.num_cases} cases of 64^3 read in {intake.reading_s:.1f} s, checked in "
+        f"{intake.checking_s:.1f} s: {100 * intake.relative_speed:.0f} % of the speed of reading; wanted at least "
+        f"{100 * SPEED_TARGET:g} %",
+        highlight=False,
+    )
     wall_s, working_s = measure_machinery(seed=seed)
     share = (wall_s - working_s) / wall_s
     console.print(

@@ -28,6 +28,7 @@ class Centre:
     folder: Path
     files: CentreFolder
     warnings: tuple[Finding, ...] = ()
+    """What people should know, quarantined cases first; `files` is without those."""
 
 
 def find_centres(folder: Path, targets: Sequence[str] = ()) -> list[Path]:
@@ -82,7 +83,7 @@ def check_centres(folders: Sequence[Path]) -> list[Centre]:
                 role=role,
                 folder=folder,
                 files=report.centre,
-                warnings=tuple(report.warnings),
+                warnings=(*report.quarantined, *report.warnings),
             )
         )
     if problems:

@@ -25,6 +25,7 @@ from diffuse_uda.reporting.results import Results
 from diffuse_uda.training.device import choose_device
 from diffuse_uda.training.memory import describe_memory
 from diffuse_uda.types import ModelName, Scalar, SiteRole
+from server.federation_report import write_federation_page
 from server.journal import JOURNAL_FILE
 from server.resume import is_finished, unfinished_run
 from simulations.centres import Centre, check_centres
@@ -108,6 +109,7 @@ def _run_federation(federation: Federation, centres: Sequence[Centre], console: 
             "references": round(referenced - federated, 3),
         },
     )
+    write_federation_page(run_dir)
     return write_outcome(run, policy_listing(config, len(label_names)))
 
 
@@ -157,6 +159,7 @@ def run_under_flower(
         command=command,
         seconds={"federation": round(time.monotonic() - started, 3)},
     )
+    write_federation_page(run_dir)
     return write_outcome(run, policy_listing(config, len(run.label_names)))
 
 

@@ -15,6 +15,7 @@ from client.site_state import SiteState
 from diffuse_uda.algorithms.metrics import StructureScore
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.data.label_maps import load_label_map
 from diffuse_uda.data.volumes import Volume, load_volume, save_volume
 from diffuse_uda.reporting.history_view import exchange_by_phase, read_history, seconds_by_phase
 from diffuse_uda.reporting.machine import describe_machine
@@ -148,7 +149,7 @@ def case_views(centre: Centre, folders: Mapping[str, Path]) -> list[CaseView]:
                 site_id=centre.site_id,
                 case_id=case.case_id,
                 image=load_volume(case.image),
-                reference=load_volume(case.label_map).voxels,
+                reference=load_label_map(case).voxels,
                 predictions={row: load_volume(folders[row] / f"{case.case_id}.nii.gz").voxels for row in scored},
                 dice=dice,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from client.admission import admitted
 from client.cases import chosen_labelled, examples_of
 from client.evaluation_task import evaluate
 from client.segmentation_tasks import fit_supervised
@@ -13,7 +14,7 @@ from client.site_state import SiteState
 from client.workplace import Workplace, open_workplace
 from diffuse_uda.config import StudyConfig, WarmUpConfig
 from diffuse_uda.data.cases import prepare_case
-from diffuse_uda.data.formats.nnunet import read_centre, read_oracle_label_maps
+from diffuse_uda.data.formats.nnunet import read_oracle_label_maps
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.training.batches import Example
@@ -71,7 +72,7 @@ def supervised_steps(config: StudyConfig) -> int:
 
 
 def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:
-    config, centre = work.config, read_centre(work.site.data_dir, work.site.site_id)
+    config, centre = work.config, admitted(work.site)
     oracle = read_oracle_label_maps(work.site.data_dir)
     files = [
         dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle

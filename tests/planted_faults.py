@@ -241,8 +241,8 @@ ENDS: dict[str, Callable[..., object]] = {
 """Four ends of the process."""
 
 BROKEN_TOOLS = {
-    "diffuse_uda.data.intake.load_volume": _raising(ERRORS["image"]),
-    "client.tasks.check_centre": _raising(ERRORS["refused input"]),
+    "diffuse_uda.data.intake.case_check.load_scan": _raising(ERRORS["image"]),
+    "client.admission.check_centre": _raising(ERRORS["refused input"]),
     "client.tasks.SiteState": _raising(ERRORS["read-only"]),
     "client.client_app.open_site": _raising(ERRORS["our ConfigError"]),
     "client.client_app.open_desk": _raising(ERRORS["no permission"]),

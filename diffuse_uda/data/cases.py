@@ -19,8 +19,9 @@ from diffuse_uda.data.atomic import replaced_atomically
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.nnunet import CaseFiles
 from diffuse_uda.data.grid import Affine, from_working_grid, to_working_grid
+from diffuse_uda.data.label_maps import load_label_map
 from diffuse_uda.data.normalise import foreground_mask, normalise_intensity
-from diffuse_uda.data.scan_checks import check_image, classes_of
+from diffuse_uda.data.scan_checks import check_image
 from diffuse_uda.data.volumes import Volume, load_volume, require_same_grid
 from diffuse_uda.types import Spacing, Triple
 
@@ -57,7 +58,7 @@ def prepare_case(files: CaseFiles, spacing_mm: Spacing, patch_size: Triple) -> P
     already is as large as a patch stays where it is.
 
     Args:
-        files: Where the case is; the label map is taken along if there is one.
+        files: Where the case is; the label map is taken along if there is one, as classes without gaps.
         spacing_mm: Wanted distance between voxel centres towards R, A and S.
         patch_size: Least size of the result, in working voxels.
 
@@ -69,6 +70,26 @@ def prepare_case(files: CaseFiles, spacing_mm: Spacing, patch_size: Triple) -> P
         GeometryError: If image and label map do not share a grid.
     """
     scan = load_volume(files.image)
+    drawn = None if files.label_map is None else load_label_map(files)
+    return prepare_volume(files.case_id, scan, drawn, spacing_mm, patch_size)
+
+
+def prepare_volume(
+    case_id: str, scan: Volume, drawn: Volume | None, spacing_mm: Spacing, patch_size: Triple
+) -> PreparedCase:
+    """Bring a scan that is already in memory to the working grid, as `prepare_case` does with files.
+
+    Args:
+        case_id: Name of the case; stays at the site.
+        scan: As read, whatever the format.
+        drawn: Its label map as classes (`load_label_map`), on the same grid.
+        spacing_mm: Wanted distance between voxel centres towards R, A and S.
+        patch_size: Least size of the result, in working voxels.
+
+    Raises:
+        BrokenRuleError: If the scan or the label map is not usable.
+        GeometryError: If scan and label map do not share a grid.
+    """
     check_image(scan)
     working = to_working_grid(scan, spacing_mm, kind="image")
     foreground = foreground_mask(working.voxels)
@@ -76,15 +97,14 @@ def prepare_case(files: CaseFiles, spacing_mm: Spacing, patch_size: Triple) -> P
     # Statistics come from the whole scan, so that the crop cannot change them.
     image = _cut(normalise_intensity(working.voxels, foreground), first, last)
     label_map: Tensor | None = None
-    if files.label_map is not None:
-        drawn = load_volume(files.label_map)
+    if drawn is not None:
         require_same_grid(scan, drawn)
-        classes = Volume(voxels=_as_uint8(classes_of(drawn.voxels)), affine_mm=scan.affine_mm)
+        classes = Volume(voxels=drawn.voxels, affine_mm=scan.affine_mm)
         label_map = from_numpy(_cut(to_working_grid(classes, spacing_mm, kind="label").voxels, first, last))[None]
     affine_mm = working.affine_mm.copy()
     affine_mm[:3, 3] += affine_mm[:3, :3] @ first
     return PreparedCase(
-        case_id=files.case_id,
+        case_id=case_id,
         image=from_numpy(image)[None],
         label_map=label_map,
         affine_mm=affine_mm,
@@ -161,8 +181,6 @@ def load_prepared(path: Path) -> list[PreparedCase]:
         raise BrokenRuleError(
             "prepared-cache",
             found=f"{path.name}: {type(error).__name__}: {error}",
-            wanted="a cache of prepared cases",
-            fix="delete it; it is made again from the scans",
         ) from error
 
 
@@ -177,18 +195,6 @@ def _facts(case: PreparedCase) -> dict[str, Any]:
 
 def _size(case: PreparedCase) -> tuple[int, ...]:
     return tuple(case.image.shape[1:])
-
-
-def _as_uint8(classes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    lowest, highest = int(classes.min()), int(classes.max())
-    if lowest < 0 or highest > 255:
-        raise BrokenRuleError(
-            "label-outside-map",
-            found=f"labels from {lowest} to {highest}",
-            wanted="labels from 0 to 255",
-            fix="renumber the label map",
-        )
-    return classes.astype(np.uint8)
 
 
 def _crop_box(

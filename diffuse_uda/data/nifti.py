@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
-from diffuse_uda.data.nifti_affine import checked_affine
+from diffuse_uda.data.nifti_affine import checked_affine, take_absolute_pixdim
 from diffuse_uda.types import Triple
 
 HEADER_BYTES = 352
@@ -39,7 +39,6 @@ _VOXEL_TYPES = {
     1280: "u8",
 }
 _RGB_TYPES = {128: "RGB", 2304: "RGBA"}
-_RESAVE = "export the scan again from its source, or rewrite it with a tool that keeps its geometry"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +52,13 @@ class NiftiLayout:
     slope: float
     intercept: float
     affine_mm: npt.NDArray[np.float64]
+    notes: tuple[BrokenRuleError, ...] = ()
+    """Rules that the header breaks and that do not keep anybody from reading it."""
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether stored numbers are not the intensities yet."""
+        return self.slope != 1.0 or self.intercept != 0.0
 
     @property
     def voxel_bytes(self) -> int:
@@ -62,6 +68,8 @@ class NiftiLayout:
 
 def parse_header(block: bytes) -> NiftiLayout:
     """Check a NIfTI header and say where the voxels are.
+
+    A negative pixdim is read as its absolute value, like everybody does, and noted.
 
     Args:
         block: The first `HEADER_BYTES` bytes of the uncompressed file, `NIFTI_2_BYTES` where `is_nifti_2` says so.
@@ -73,7 +81,8 @@ def parse_header(block: bytes) -> NiftiLayout:
         BrokenRuleError: If it is no NIfTI single file, or not one three-dimensional scan of plain numbers with a
             usable affine.
     """
-    header = _open_header(block)
+    header = open_header(block)
+    notes = take_absolute_pixdim(header)
     shape = _checked_shape(header)
     voxel_type = _checked_voxel_type(header)
     layout = NiftiLayout(
@@ -82,13 +91,12 @@ def parse_header(block: bytes) -> NiftiLayout:
         offset_bytes=_checked_offset(header),
         **_checked_scaling(header),
         affine_mm=checked_affine(header, shape),
+        notes=notes,
     )
     if layout.voxel_bytes > MAX_VOXEL_BYTES:
         raise BrokenRuleError(
             "absurd-size",
             found=f"the header claims {shape} voxels of {voxel_type.itemsize} bytes: {layout.voxel_bytes:,} bytes",
-            wanted=f"at most {MAX_VOXEL_BYTES:,} bytes",
-            fix="the header is damaged, or the scan must be resampled first",
         )
     return layout
 
@@ -98,7 +106,12 @@ def is_nifti_2(block: bytes) -> bool:
     return (540).to_bytes(4, "little") == block[:4] or (540).to_bytes(4, "big") == block[:4]
 
 
-def _open_header(block: bytes) -> nib.Nifti1Header:
+def open_header(block: bytes) -> nib.Nifti1Header:
+    """Read a header as it is, unrepaired, in either version and byte order.
+
+    Raises:
+        BrokenRuleError: If it is none.
+    """
     sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")}
     size = next(iter(sizes & _MAGIC.keys()), 0)
     magic = block[344:348] if size != 540 else block[4:8]
@@ -106,8 +119,6 @@ def _open_header(block: bytes) -> nib.Nifti1Header:
         raise BrokenRuleError(
             "wrong-magic",
             found=f"{len(block)} bytes of header, size field {sorted(sizes)}, magic {magic!r}",
-            wanted="a NIfTI-1 or NIfTI-2 single file (size 348 or 540, magic b'n+1\\x00' or b'n+2\\x00')",
-            fix="convert the scan to .nii.gz; renaming another format is not enough",
         )
     header_class = nib.Nifti1Header if size == 348 else nib.Nifti2Header
     return header_class(block[:size], check=False)
@@ -117,20 +128,11 @@ def _checked_shape(header: nib.Nifti1Header) -> Triple:
     dim = [int(n) for n in header["dim"]]
     num_axes, sizes = dim[0], dim[1 : 1 + max(dim[0], 0)]
     if not 1 <= num_axes <= 7 or min(sizes) < 1:
-        raise BrokenRuleError(
-            "zero-dimension",
-            found=f"dim = {dim}",
-            wanted="three axes with at least one voxel each",
-            fix=_RESAVE,
-        )
+        raise BrokenRuleError("zero-dimension", found=f"dim = {dim}")
+    if num_axes >= 5 and max(sizes[4:]) > 1:
+        raise BrokenRuleError("vector-voxels", found=f"a vector in every voxel, shape {tuple(sizes)}")
     if num_axes < 3 or max(sizes[3:], default=1) > 1:
-        kind = "a vector in every voxel" if num_axes >= 5 and sizes[4] > 1 else f"{num_axes} axes"
-        raise BrokenRuleError(
-            "not-3d",
-            found=f"{kind}, shape {tuple(sizes)}",
-            wanted="one three-dimensional scan (i, j, k)",
-            fix="save the one volume you mean as its own file",
-        )
+        raise BrokenRuleError("not-3d", found=f"{num_axes} axes, shape {tuple(sizes)}")
     return sizes[0], sizes[1], sizes[2]
 
 
@@ -140,16 +142,9 @@ def _checked_voxel_type(header: nib.Nifti1Header) -> np.dtype[Any]:
         raise BrokenRuleError(
             "rgb-voxels",
             found=f"{_RGB_TYPES[code]} colours in every voxel (datatype {code})",
-            wanted="one number in every voxel",
-            fix="export the scan itself, not a coloured overlay of it",
         )
     if code not in _VOXEL_TYPES:
-        raise BrokenRuleError(
-            "voxel-type",
-            found=f"datatype {code}",
-            wanted="integers of 8 to 64 bits or floats of 32 or 64 bits",
-            fix="convert the scan to int16 or float32",
-        )
+        raise BrokenRuleError("voxel-type", found=f"datatype {code}")
     byte_order: str = header.endianness
     return np.dtype(byte_order + _VOXEL_TYPES[code])
 
@@ -158,7 +153,7 @@ def _checked_offset(header: nib.Nifti1Header) -> int:
     offset, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
     if not least <= offset <= least + MAX_EXTENSION_BYTES:
         raise BrokenRuleError(
-            "wrong-offset", found=f"vox_offset {offset:g}", wanted=f"{least} or a little more", fix=_RESAVE
+            "wrong-offset", found=f"vox_offset {offset:g}", wanted=f"vox_offset {least} or a little more"
         )
     return int(offset)
 
@@ -166,11 +161,6 @@ def _checked_offset(header: nib.Nifti1Header) -> int:
 def _checked_scaling(header: nib.Nifti1Header) -> dict[str, float]:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not (math.isfinite(slope) and math.isfinite(intercept)):
-        raise BrokenRuleError(
-            "scaling-not-finite",
-            found=f"scl_slope {slope:g}, scl_inter {intercept:g}",
-            wanted="finite numbers (slope 0 or 1 for none)",
-            fix="repair the header; the true intensities are unknown until then",
-        )
+        raise BrokenRuleError("scaling-not-finite", found=f"scl_slope {slope:g}, scl_inter {intercept:g}")
     # The standard: a slope of zero means that nothing is scaled.
     return {"slope": slope, "intercept": intercept} if slope != 0 else {"slope": 1.0, "intercept": 0.0}

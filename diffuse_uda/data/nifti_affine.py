@@ -23,7 +23,23 @@ TRANSFORM_TOLERANCE_VOXELS = 0.1
 """How far sform and qform may put one corner apart: a tenth of a voxel cannot matter to a segmentation."""
 
 _FOREIGN_UNITS = {1: "metres", 3: "micrometres"}
-_RESAVE = "export the scan again from its source, or rewrite it with a tool that keeps its geometry"
+
+
+def take_absolute_pixdim(header: nib.Nifti1Header) -> tuple[BrokenRuleError, ...]:
+    """Replace negative spacings in a header by their absolute values.
+
+    Args:
+        header: A NIfTI-1 or NIfTI-2 header; changed in place.
+
+    Returns:
+        What was broken about it: `negative-pixdim`, or nothing.
+    """
+    pixdim = [float(p) for p in header["pixdim"][1:4]]
+    if not any(p < 0 for p in pixdim):
+        return ()
+    for axis, spacing in enumerate(pixdim, start=1):
+        header["pixdim"][axis] = abs(spacing)
+    return (BrokenRuleError("negative-pixdim", found=f"pixdim {tuple(pixdim)}"),)
 
 
 def checked_affine(header: nib.Nifti1Header, shape: Triple) -> npt.NDArray[np.float64]:
@@ -47,12 +63,7 @@ def checked_affine(header: nib.Nifti1Header, shape: Triple) -> npt.NDArray[np.fl
     if int(header["qform_code"]) > 0:
         candidates["qform"] = _qform(header)
     if not candidates:
-        raise BrokenRuleError(
-            "no-affine",
-            found="sform_code 0 and qform_code 0",
-            wanted="an affine that says where the voxels are in the patient",
-            fix="convert again from DICOM; a guessed spacing would distort every structure",
-        )
+        raise BrokenRuleError("no-affine", found="sform_code 0 and qform_code 0")
     for name, affine_mm in candidates.items():
         _check_rigid_up_to_spacing(name, affine_mm, shape)
     if len(candidates) == 2:
@@ -63,43 +74,27 @@ def checked_affine(header: nib.Nifti1Header, shape: Triple) -> npt.NDArray[np.fl
 def _check_pixdim(header: nib.Nifti1Header) -> None:
     pixdim = [float(p) for p in header["pixdim"][1:4]]
     if not all(math.isfinite(p) and p > 0 for p in pixdim):
-        raise BrokenRuleError(
-            "bad-pixdim",
-            found=f"pixdim {tuple(pixdim)}",
-            wanted="three positive spacings in mm",
-            fix=_RESAVE,
-        )
+        raise BrokenRuleError("bad-pixdim", found=f"pixdim {tuple(pixdim)}")
     units = int(header["xyzt_units"]) & 7
     if units in _FOREIGN_UNITS:
-        raise BrokenRuleError(
-            "not-millimetres",
-            found=f"lengths in {_FOREIGN_UNITS[units]}",
-            wanted="lengths in millimetres",
-            fix="rewrite the affine in millimetres and set the unit accordingly",
-        )
+        raise BrokenRuleError("not-millimetres", found=f"lengths in {_FOREIGN_UNITS[units]}")
 
 
 def _qform(header: nib.Nifti1Header) -> npt.NDArray[np.float64]:
     try:
         return np.asarray(header.get_qform(), dtype=np.float64)
     except ValueError as error:
-        raise BrokenRuleError(
-            "bad-affine", found=f"a qform that is no rotation ({error})", wanted="a unit quaternion", fix=_RESAVE
-        ) from error
+        raise BrokenRuleError("bad-affine", found=f"a qform that is no rotation ({error})") from error
 
 
 def _check_rigid_up_to_spacing(name: str, affine_mm: npt.NDArray[np.float64], shape: Triple) -> None:
     if not np.isfinite(affine_mm).all():
-        raise BrokenRuleError(
-            "bad-affine", found=f"{name} holds NaN or infinity: {affine_mm.tolist()}", wanted="16 numbers", fix=_RESAVE
-        )
+        raise BrokenRuleError("bad-affine", found=f"{name} holds NaN or infinity: {affine_mm.tolist()}")
     spacing_mm = np.linalg.norm(affine_mm[:3, :3], axis=0)
     if spacing_mm.min() <= 0 or abs(np.linalg.det(affine_mm[:3, :3] / spacing_mm)) < 1e-3:
         raise BrokenRuleError(
             "singular-affine",
             found=f"{name} maps the volume onto a plane or a line: {affine_mm[:3, :3].tolist()}",
-            wanted="three independent voxel axes",
-            fix=_RESAVE,
         )
     axes = affine_mm[:3, :3] / spacing_mm
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
@@ -107,15 +102,12 @@ def _check_rigid_up_to_spacing(name: str, affine_mm: npt.NDArray[np.float64], sh
         raise BrokenRuleError(
             "sheared-affine",
             found=f"{name} has voxel axes at {math.degrees(math.acos(min(cosine, 1.0))):.1f} degrees (gantry tilt?)",
-            wanted="right angles",
-            fix="resample the scan onto a rectangular grid first",
         )
     extent_mm = spacing_mm * np.asarray(shape)
     if spacing_mm.min() < MIN_SPACING_MM or extent_mm.max() > MAX_FIELD_OF_VIEW_MM:
         raise BrokenRuleError(
             "absurd-size",
             found=f"{name} has a spacing of {tuple(spacing_mm.tolist())} mm: {tuple(extent_mm.tolist())} mm in all",
-            wanted=f"a spacing of {MIN_SPACING_MM:g} mm or more and a field of view up to {MAX_FIELD_OF_VIEW_MM:g} mm",
             fix="check the unit of the affine; it must be millimetres",
         )
 
@@ -130,7 +122,6 @@ def _check_transforms_agree(
             "sform-qform-disagree",
             found=f"sform and qform put one corner of the scan {offset_mm:.3g} mm apart",
             wanted=f"at most {allowed_mm:.3g} mm: readers differ in which of the two they believe",
-            fix="keep the scanner's transform in both, or set the code of the wrong one to 0",
         )
 
 

@@ -85,9 +85,4 @@ def normalise_intensity(
 
 
 def _constant(found: str) -> BrokenRuleError:
-    return BrokenRuleError(
-        "constant-image",
-        found=found,
-        wanted="a scan with contrast",
-        fix="look at the scan; if it is a mask or an empty export, take the case out",
-    )
+    return BrokenRuleError("constant-image", found=found)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.nnunet import CentreListing, list_centre
+from diffuse_uda.data.rules import Reaction, reaction_to
 from diffuse_uda.data.scan_checks import check_image
 from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.doctor.verdict import Verdict, failed, passed, warned
@@ -45,7 +46,8 @@ def look_at(folder: Path, role: SiteRole) -> QuickLook:
     broken = Counter(finding.rule for finding in listing.problems)
     if role is SiteRole.SOURCE:
         unlabelled = sum(case.label_map is None for case in centre.train)
-        broken += Counter({"image-without-label-map": unlabelled})
+        is_bare = 0 < unlabelled == len(centre.train)
+        broken += Counter({"no-labels-at-source": 1} if is_bare else {"image-without-label-map": unlabelled})
     first_scan_mm3: float | None = None
     if centre.train:
         try:
@@ -67,17 +69,18 @@ def look_at(folder: Path, role: SiteRole) -> QuickLook:
 
 
 def judge_data(look: QuickLook, role: SiteRole) -> Verdict:
-    """The folder would pass the names and permissions of the intake gate."""
+    """The folder would pass the names and permissions of the intake gate; single broken cases would be quarantined."""
     scans = f"{look.num_training} training and {look.num_held_out} held-out scans"
     wanted = f"a folder in the nnU-Net layout that passes the intake gate as {role.value}"
     fix = f"diffuse-uda check {look.folder} --role {role.value} names the cases and reads every scan"
     if look.num_unreadable:
         found = f"{look.folder}: {look.num_unreadable} files that this account may not read; {scans}"
         return failed("data folder", found, wanted, "give the site's account the right to read, not to write")
-    if look.broken_rules:
+    taken_out = Counter({r: n for r, n in look.broken_rules.items() if reaction_to(r) is Reaction.CASE})
+    if look.broken_rules - taken_out or 2 * taken_out.total() > look.num_training:
         return failed("data folder", f"{look.folder}: {_counted(look.broken_rules)}; {scans}", wanted, fix)
-    if look.warnings:
-        return warned("data folder", f"{look.folder}: {_counted(look.warnings)}; {scans}", wanted, fix)
+    if odd := taken_out + look.warnings:
+        return warned("data folder", f"{look.folder}: {_counted(odd)}; {scans}", wanted, fix)
     return passed("data folder", f"{look.folder}: {scans}", wanted)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from diffuse_uda.exchange.signing import Statement
+
+if TYPE_CHECKING:  # whoever reads a log starts without torch, which takes seconds to import
+    from torch import Tensor
 
 ORDER_SENT = "order-sent"
 ORDER_RECEIVED = "order-received"
@@ -78,6 +78,8 @@ def content_facts(weights: Mapping[str, Tensor] | None, scalars: Mapping[str, fl
 
 def tensor_facts(name: str, tensor: Tensor) -> Facts:
     """A tensor without its values."""
+    import torch  # noqa: PLC0415 - see above
+
     return {
         "name": name,
         "dtype": str(tensor.dtype).removeprefix("torch."),

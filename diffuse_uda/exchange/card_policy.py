@@ -42,15 +42,29 @@ def check_card(
         broken.append(("no-count", "num-cases or num-test-cases is no count"))
     if card.style_block is not None:
         broken += _style_problems(card, card.style_block, config, site, site_allows_style=site_allows_style)
+    if card.fingerprint is not None:
+        broken += _fingerprint_problems(card, config, site)
     if broken:
         raise RefusalError(REFUSED, broken)
+
+
+def _fingerprint_problems(card: SiteCard, config: StudyConfig, site: SitePolicy) -> Iterator[tuple[str, str]]:
+    if not config.exchange.allow_fingerprints or site.allow_fingerprints is False:
+        yield "fingerprint", "fingerprint: study and site must both allow it"
+    if is_count(card.num_cases) and card.num_cases < fewest_cases(config, site):
+        yield "small-group", f"a fingerprint over fewer than {fewest_cases(config, site)} cases"
+
+
+def fewest_cases(config: StudyConfig, site: SitePolicy) -> int:
+    """Cases that statistics have to be over if they leave the site."""
+    return max(config.exchange.min_cases_for_statistics, site.min_cases_for_statistics or 0)
 
 
 def _style_problems(
     card: SiteCard, block: Tensor, config: StudyConfig, site: SitePolicy, *, site_allows_style: bool
 ) -> Iterator[tuple[str, str]]:
     limit = int(math.prod(config.grid.patch_size) * MAX_STYLE_SHARE)
-    min_cases = max(config.exchange.min_cases_for_statistics, site.min_cases_for_statistics or 0)
+    min_cases = fewest_cases(config, site)
     if not (config.exchange.allow_style_blocks and site_allows_style and site.allow_style_blocks is not False):
         yield "style-block", "style-block: study and site must both allow it"
     if not block.is_floating_point() or not bool(torch.isfinite(block).all()):

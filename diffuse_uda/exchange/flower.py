@@ -9,6 +9,7 @@ from typing import TypeVar
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from torch import Tensor
 
+from diffuse_uda.data.fingerprint import Fingerprint, from_numbers
 from diffuse_uda.errors import ExchangeError
 from diffuse_uda.exchange.orders import SiteCard, SiteReply, WorkOrder
 from diffuse_uda.exchange.packing import Layout, pack, unpack
@@ -153,6 +154,7 @@ def encode_card(card: SiteCard) -> RecordDict:
             "num-cases": card.num_cases,
             "num-test-cases": card.num_test_cases,
             "label-names": list(card.label_names),
+            "fingerprint": [] if card.fingerprint is None else list(card.fingerprint.numbers().values()),
         }
     )
     blocks = {} if card.style_block is None else {card.site_id: card.style_block}
@@ -179,7 +181,19 @@ def decode_card(content: RecordDict) -> SiteCard:
         num_test_cases=_value(record, "num-test-cases", int),
         label_names=_texts(record, "label-names"),
         style_block=blocks.get(site_id),
+        fingerprint=_fingerprint(record),
     )
+
+
+def _fingerprint(record: ConfigRecord) -> Fingerprint | None:
+    said = record.get("fingerprint")
+    if said == []:
+        return None
+    try:
+        return from_numbers([float(number) for number in said])  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        msg = f"a site's fingerprint cannot be used: {error}"
+        raise ExchangeError(msg) from None
 
 
 def _size(value: object) -> int:

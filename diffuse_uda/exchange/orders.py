@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from diffuse_uda.data.fingerprint import Fingerprint
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.types import SiteRole, StateDict
 
@@ -25,6 +26,8 @@ class SiteCard:
     """Labelled held-out cases; 0 means that the site cannot be evaluated."""
     style_block: Tensor | None = None
     """Mean low-frequency amplitudes, only where study and site both allow it."""
+    fingerprint: Fingerprint | None = None
+    """What its scans are like, only where study and site both allow it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

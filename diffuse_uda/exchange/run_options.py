@@ -15,6 +15,7 @@ SITES_FILE = "simulation.sites-file"
 PREPARE_SITES = "simulation.prepare-sites"
 START_FROM = "start-from"
 RESUME = "resume"
+MLFLOW = "mlflow"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class RunOptions:
     the sites have what they had then, and that configuration, sites and seed are the same."""
     resume: bool = True
     """Whether an unfinished run in `run_dir` goes on; otherwise it is replaced."""
+    mlflow: str = ""
+    """Tracking address for the server's scalars, where MLflow is installed; empty: none."""
 
 
 def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunOptions]:
@@ -47,8 +50,8 @@ def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunO
         ConfigError: As `StudyConfig.from_flat`.
     """
     given = {key: value for key, value in run_config.items() if value != ""}
-    run_dir, sites_file, prepare_sites, start_from = (
-        given.pop(key, "") for key in (RUN_DIR, SITES_FILE, PREPARE_SITES, START_FROM)
+    run_dir, sites_file, prepare_sites, start_from, mlflow = (
+        given.pop(key, "") for key in (RUN_DIR, SITES_FILE, PREPARE_SITES, START_FROM, MLFLOW)
     )
     resume = given.pop(RESUME, True)
     if not isinstance(resume, bool):
@@ -61,5 +64,6 @@ def read_run_config(run_config: Mapping[str, Scalar]) -> tuple[StudyConfig, RunO
         prepare_sites=str(prepare_sites),
         start_from=Path(str(start_from)) if start_from else None,
         resume=resume,
+        mlflow=str(mlflow),
     )
     return config, options

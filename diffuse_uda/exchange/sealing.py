@@ -5,11 +5,12 @@ from __future__ import annotations
 import builtins
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffuse_uda import errors
 from diffuse_uda.errors import DiffuseUdaError, InputError, RefusalError, SiteTaskError
+from diffuse_uda.exchange.intake_words import OTHER, is_told, limited
 from diffuse_uda.exchange.rules import INPUT_RULES, REFUSAL_RULES
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ def sealed(task: str) -> Iterator[None]:
     """Keep an exception's words at the site: Flower sends `str(exception)` to the server, and a path names a patient.
 
     The whole error goes to the site's log. What is raised instead names the task and a kind of error that this
-    project or Python defines; for refused input, orders and replies, the identifiers of the broken rules.
+    project or Python defines; for refused input, orders and replies, the identifiers of the broken rules, and for
+    refused input the salted names of the cases.
     KeyboardInterrupt and SystemExit pass, they carry nothing.
 
     Args:
@@ -47,7 +49,8 @@ def is_sealed(words: str, task: str) -> bool:
     found = _SEALED.fullmatch(words.removeprefix(start)) if words.startswith(start := f"{task} failed: ") else None
     if found is None or not any(hasattr(module, found["kind"]) for module in (builtins, errors)):
         return False
-    return set((found["rules"] or "other").split(", ")) <= INPUT_RULES | REFUSAL_RULES | {"other"}
+    told = (found["rules"] or OTHER).split(", ")
+    return all(word in REFUSAL_RULES | {OTHER} or is_told(word, INPUT_RULES) for word in told)
 
 
 def _kind(error: Exception) -> str:
@@ -57,14 +60,10 @@ def _kind(error: Exception) -> str:
     """
     known = next(base for base in type(error).__mro__ if _is_public(base))
     if isinstance(error, InputError):
-        return f"{known.__name__} [{_listed((finding.rule for finding in error.findings), INPUT_RULES)}]"
+        return f"{known.__name__} [{limited(error.told or [finding.rule for finding in error.findings])}]"
     if isinstance(error, RefusalError):
-        return f"{known.__name__} [{_listed(error.rules, REFUSAL_RULES)}]"
+        return f"{known.__name__} [{limited(error.rules, REFUSAL_RULES)}]"
     return known.__name__
-
-
-def _listed(rules: Iterable[str], known: Collection[str]) -> str:
-    return ", ".join(sorted({rule if rule in known else "other" for rule in rules}))
 
 
 def _is_public(kind: type) -> bool:

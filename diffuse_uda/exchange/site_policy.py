@@ -37,6 +37,7 @@ class SitePolicy(BaseModel):
     min_cases_for_statistics: Limit | None = None
     """Statistics over fewer cases than this stay."""
     allow_style_blocks: bool | None = None
+    allow_fingerprints: bool | None = None
     scalars: frozenset[str] | None = None
     """Names of scalars that may leave; `dice/*` stands for `dice/` and every label. Others are left out."""
     dtypes: frozenset[DtypeName] | None = None

@@ -22,6 +22,12 @@ class SiteRecord:
     """Finite scalars the site reported."""
     to_site_bytes: int = 0
     to_server_bytes: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    """Why a reply was not used, sealed."""
+    share: float = 0.0
+    """Weight in the average."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +41,8 @@ class RoundRecord:
     """Tensors of the model that went out."""
     seconds: float = 0.0
     sites: Mapping[str, SiteRecord] = field(default_factory=dict)
+    num_rounds: int = 0
+    """Rounds of the phase; 0 where the record doesn't say."""
 
 
 def parse_record(record: Mapping[str, Any]) -> RoundRecord:
@@ -54,6 +62,7 @@ def parse_record(record: Mapping[str, Any]) -> RoundRecord:
         num_tensors=int(record.get("num_tensors") or 0),
         seconds=float(record.get("seconds") or 0.0),
         sites={str(site_id): _parse_site(entry) for site_id, entry in sites.items()},
+        num_rounds=int(record.get("num_rounds") or 0),
     )
 
 
@@ -65,6 +74,10 @@ def _parse_site(entry: Mapping[str, Any]) -> SiteRecord:
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         to_site_bytes=int(entry.get("bytes_sent") or 0),
         to_server_bytes=int(entry.get("bytes_received") or 0),
+        seconds=float(entry.get("seconds") or 0.0),
+        reason=str(entry.get("reason") or ""),
+        share=float(entry.get("share") or 0.0),
+        warnings=tuple(map(str, entry.get("warnings") or ())),
     )
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from diffuse_uda.data.atomic import replaced_atomically
+from diffuse_uda.reporting.case_sheets import data_address
 from diffuse_uda.reporting.charts import render_curves, render_dice_chart
 from diffuse_uda.reporting.headline import compose_headline
 from diffuse_uda.reporting.history_view import RoundRecord, loss_curves
 from diffuse_uda.reporting.overlays import render_case
 from diffuse_uda.reporting.pairs import render_pairs
 from diffuse_uda.reporting.rows import headline_row, row_name
+from diffuse_uda.reporting.templating import number, template_environment
 from diffuse_uda.reporting.views import CaseView, PairsOfTarget, worst_first
 from diffuse_uda.types import Scalar
 
@@ -78,7 +77,7 @@ def render_report(inputs: ReportInputs) -> str:
     shown_cases = list(budget.take(_case_pictures(worst_of_every_target(inputs.cases), inputs.label_names)))
     shown_pairs = list(budget.take(_pair_pictures(inputs.pairs, inputs.label_names)))
     return (
-        _template_environment()
+        template_environment()
         .get_template("report.html.j2")
         .render(
             title=inputs.title,
@@ -115,48 +114,6 @@ def write_report(path: Path, html: str) -> None:
         part.write_text(html, encoding="utf-8")
 
 
-def _template_environment() -> Environment:
-    # Site names and labels come from other people's files: everything is escaped.
-    environment = Environment(
-        loader=PackageLoader("diffuse_uda.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "dice": lambda value: _number(value, ".3f"),
-        "mm": lambda value: _number(value, ".1f"),
-        "share": lambda value: _number(value, ".0%"),
-        "bytes": _bytes_text,
-        "duration": _duration_text,
-        "row_name": row_name,
-    }
-    environment.filters.update(filters)
-    return environment
-
-
-def _number(value: float | None, form: str) -> str:
-    return "\N{EN DASH}" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
-
-
-def _bytes_text(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
-
-
-def _duration_text(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
 class _Budget:
     """Counts the bytes of the figures and closes the door when they are spent."""
 
@@ -170,18 +127,14 @@ class _Budget:
             yield drawn[1]
 
 
-def _data_address(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
 def _case_pictures(cases: Sequence[CaseView], label_names: Sequence[str]) -> Iterator[tuple[bytes, Picture]]:
     for case in cases:
         content = render_case(case, label_names)
-        scores = ", ".join(f"{row_name(row)} {_number(case.dice.get(row), '.3f')}" for row in case.predictions)
+        scores = ", ".join(f"{row_name(row)} {number(case.dice.get(row), '.3f')}" for row in case.predictions)
         yield (
             content,
             Picture(
-                source=_data_address(content, "png"),
+                source=data_address(content, "png"),
                 alt=f"Axial, coronal and sagittal plane of {case.case_id} at {case.site_id}; Dice: {scores or 'none'}",
                 caption=f"{case.site_id}, {case.case_id}",
             ),
@@ -195,7 +148,7 @@ def _pair_pictures(pairs: Sequence[PairsOfTarget], label_names: Sequence[str]) -
             yield (
                 content,
                 Picture(
-                    source=_data_address(content, "png"),
+                    source=data_address(content, "png"),
                     alt=f"{len(target.real)} real scans and {len(target.synthetic)} synthetic pairs, {target.site_id}",
                     caption=target.site_id,
                 ),
@@ -207,7 +160,7 @@ def _dice_chart(results: Mapping[str, Any]) -> Picture | None:
     if all(line["dice"] is None for line in lines):
         return None
     return Picture(
-        source=_data_address(render_dice_chart(results["targets"], results["rows"]), "svg+xml"),
+        source=data_address(render_dice_chart(results["targets"], results["rows"]), "svg+xml"),
         alt="Dice of every method at every target; the numbers are in the table above",
         caption="",
     )
@@ -217,7 +170,7 @@ def _curves(inputs: ReportInputs) -> Picture | None:
     if not (curves := loss_curves(inputs.history)):
         return None
     return Picture(
-        source=_data_address(render_curves(curves, list(inputs.results["sites"])), "svg+xml"),
+        source=data_address(render_curves(curves, list(inputs.results["sites"])), "svg+xml"),
         alt=f"Loss over the rounds of {', '.join(curves)}",
         caption="",
     )

@@ -16,6 +16,18 @@ def predict_probabilities(
 ) -> Float[Tensor, "klass i j k"]:
     """Softmax of the segmenter, averaged with its answer on the volume mirrored left to right.
 
+    Args and device: as `predict_both_ways`.
+    """
+    plain, mirrored = predict_both_ways(model, image, grid, compute)
+    return (plain + mirrored) / 2
+
+
+@torch.no_grad()
+def predict_both_ways(
+    model: nn.Module, image: Float[Tensor, "1 i j k"], grid: GridConfig, compute: ComputeConfig
+) -> tuple[Float[Tensor, "klass i j k"], Float[Tensor, "klass i j k"]]:
+    """Softmax of the segmenter for a volume, and for the volume mirrored left to right, mirrored back.
+
     Args:
         model: The segmenter, on the device to use.
         image: Intensities in [0, 1] on the working grid, axis i from left to right.
@@ -23,7 +35,7 @@ def predict_probabilities(
         compute: Whether a GPU may use bf16.
 
     Returns:
-        Probabilities on the CPU.
+        Both on the CPU.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -40,4 +52,4 @@ def predict_probabilities(
             )
     model.train(was_training)
     plain, mirrored = torch.as_tensor(logits).float().softmax(dim=1).unbind()
-    return ((plain + mirrored.flip(1)) / 2).cpu()
+    return plain.cpu(), mirrored.flip(1).cpu()

@@ -10,9 +10,8 @@ from torch import nn
 
 from diffuse_uda.config import ComputeConfig, StudyConfig
 from diffuse_uda.data.broken_rule import BrokenRuleError
-from diffuse_uda.data.cases import prepare_case, restore_to_scan
-from diffuse_uda.data.formats.nnunet import CaseFiles
-from diffuse_uda.data.volumes import save_volume
+from diffuse_uda.data.cases import prepare_volume, restore_to_scan
+from diffuse_uda.data.volumes import Volume, load_volume, save_volume
 from diffuse_uda.errors import CheckpointError, InputError
 from diffuse_uda.models import build_segmenter
 from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
@@ -63,6 +62,22 @@ def load_segmenter(folder: Path, compute: ComputeConfig | None = None) -> Loaded
     )
 
 
+def segment_volume(segmenter: LoadedSegmenter, scan: Volume) -> Volume:
+    """Segment one scan that is already in memory, whatever format it came in.
+
+    Returns:
+        uint8 classes on the scan's own grid.
+
+    Raises:
+        BrokenRuleError: If the scan cannot be used.
+    """
+    grid = segmenter.config.grid
+    case = prepare_volume("", scan, None, grid.spacing_mm, grid.patch_size)
+    with torch.inference_mode():
+        probabilities = predict_probabilities(segmenter.model, case.image, grid, segmenter.config.compute)
+    return restore_to_scan(probabilities, case)
+
+
 def predict_scan(segmenter: LoadedSegmenter, scan: Path, folder: Path) -> Path:
     """Segment one scan and write the label map beside its kind.
 
@@ -88,11 +103,8 @@ def predict_scan(segmenter: LoadedSegmenter, scan: Path, folder: Path) -> Path:
                 fix="choose another --out",
             )
             raise rule
-        grid = segmenter.config.grid
-        case = prepare_case(CaseFiles(case_id=name, image=scan, label_map=None), grid.spacing_mm, grid.patch_size)
+        label_map = segment_volume(segmenter, load_volume(scan))
     except BrokenRuleError as error:
         raise InputError([error.at(centre="-", case=name, file=str(scan))]) from error
-    with torch.inference_mode():
-        probabilities = predict_probabilities(segmenter.model, case.image, grid, segmenter.config.compute)
-    save_volume(file, restore_to_scan(probabilities, case), dtype="uint8")
+    save_volume(file, label_map, dtype="uint8")
     return file

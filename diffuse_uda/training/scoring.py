@@ -11,6 +11,7 @@ import numpy.typing as npt
 from diffuse_uda.algorithms.metrics import StructureScore, score_case
 from diffuse_uda.data.broken_rule import BrokenRuleError
 from diffuse_uda.data.formats.dataset_json import read_description
+from diffuse_uda.data.label_maps import renumbered
 from diffuse_uda.data.volumes import load_volume, require_same_grid
 from diffuse_uda.errors import Finding, GeometryError, InputError
 
@@ -44,6 +45,8 @@ def score_folders(
         if broken:
             raise InputError([rule.at(centre="-", file=str(labels)) for rule in broken])
         named = dict(description.label_names)
+    values = tuple(named)
+    has_gaps = values != tuple(range(len(values)))
     scores: dict[str, dict[str, StructureScore]] = {}
     for file in files:
         reference_file = references / file.name
@@ -59,11 +62,15 @@ def score_folders(
         except GeometryError as error:
             problems.append(_finding(file, str(error), "prediction and reference on one grid"))
             continue
-        names = named if labels is not None else _values(reference.voxels)
+        predicted, drawn = np.rint(prediction.voxels), np.rint(reference.voxels)
+        names = named if labels is not None else _values(drawn)
+        if has_gaps:
+            names = dict(enumerate(named.values()))
+            predicted, drawn = _as_classes(predicted, values), _as_classes(drawn, values)
         structures = {value: name for value, name in names.items() if value != 0}
         scores[file.name.split(".nii")[0]] = score_case(
-            np.rint(prediction.voxels),
-            np.rint(reference.voxels),
+            predicted,
+            drawn,
             structures,
             reference.spacing_mm,
             tolerance_mm=tolerance_mm,
@@ -71,6 +78,11 @@ def score_folders(
     if problems:
         raise InputError(problems)
     return scores
+
+
+def _as_classes(labels: npt.NDArray[Any], values: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Classes of a label map whose `dataset.json` has gaps; label maps of this project are classes already."""
+    return renumbered(labels.astype(np.int64), values) if bool(np.isin(labels, values).all()) else labels
 
 
 def _values(voxels: npt.NDArray[Any]) -> dict[int, str]:

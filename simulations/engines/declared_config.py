@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from diffuse_uda.config import StudyConfig
-from diffuse_uda.exchange.run_options import PREPARE_SITES, RESUME, RUN_DIR, SITES_FILE
+from diffuse_uda.exchange.run_options import MLFLOW, PREPARE_SITES, RESUME, RUN_DIR, SITES_FILE
 from diffuse_uda.types import Scalar
 from simulations.recipes import PHANTOM_SHAPE, PHANTOM_SPACING_MM
 
@@ -23,6 +23,7 @@ def declared_config() -> dict[str, Scalar]:
         "grid.patch-size": json.dumps(list(PHANTOM_SHAPE)),
         RUN_DIR: "runs/flower",
         RESUME: "",
+        MLFLOW: "",
         SITES_FILE: "runs/flower/sites.json",
         PREPARE_SITES: "simulations.engines.sites:prepare_phantom_sites",
     }

@@ -6,15 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from client.cases import test_cases, test_files
 from client.site import Site
 from client.site_state import SiteState
 from diffuse_uda.algorithms.metrics import dice
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.cases import restore_to_scan
-from diffuse_uda.data.volumes import load_volume
+from diffuse_uda.data.label_maps import load_label_map
 from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName
 from diffuse_uda.models import build_model
 from diffuse_uda.reporting.scores import mean_defined
@@ -101,8 +99,7 @@ def case_scores(
     scores = {}
     for case, files in zip(cases, test_files(site), strict=True):
         prediction = restore_to_scan(predict_probabilities(model, case.image, config.grid, config.compute), case).voxels
-        assert files.label_map is not None  # noqa: S101 - `test_files` lists labelled scans only
-        reference = np.rint(load_volume(files.label_map).voxels)
+        reference = load_label_map(files).voxels
         scores[case.case_id] = [dice(prediction, reference, label) for label in range(1, len(label_names))]
     return scores
 

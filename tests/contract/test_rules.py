@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from diffuse_uda.data.rules import RULES
 from diffuse_uda.exchange.rules import INPUT_RULES, REFUSAL_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "diffuse_uda" / "data"
 RULE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 REFUSING = (
     "client/order_gate.py",
@@ -26,13 +28,16 @@ def _texts(node: ast.AST | None) -> Iterator[str]:
         yield node.value
 
 
-def _input_rules(path: Path) -> Iterator[str]:
+def _words(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if name in {"BrokenRuleError", "Finding", "warn", "_membership"}:
-                named = next((keyword.value for keyword in node.keywords if keyword.arg == "rule"), None)
-                yield from _texts(node.args[0] if node.args else named)
+        yield from _texts(node)
+
+
+def _raised_rules(path: Path) -> Iterator[str]:
+    """Rules that are named where a `BrokenRuleError` is made."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BrokenRuleError":
+            yield from (word for part in ast.walk(node.args[0]) for word in _texts(part))
 
 
 def _refusal_rules(path: Path) -> Iterator[str]:
@@ -46,9 +51,13 @@ def _refusal_rules(path: Path) -> Iterator[str]:
                 yield from _texts(node.elts[0])
 
 
-def test_every_rule_of_the_intake_gate_is_listed() -> None:
-    found = {rule for path in (ROOT / "diffuse_uda" / "data").rglob("*.py") for rule in _input_rules(path)}
-    assert found == INPUT_RULES
+def test_every_rule_of_the_intake_gate_is_a_row_of_the_table_and_every_row_is_used() -> None:
+    # a series that a segmentation refers to is looked at once more where the segmentation is written
+    folders = (DATA, ROOT / "diffuse_uda" / "export")
+    files = [path for folder in folders for path in folder.rglob("*.py") if DATA / "rules" not in path.parents]
+    assert {rule for path in files for rule in _raised_rules(path)} <= RULES.keys()
+    assert RULES.keys() - {word for path in files for word in _words(path)} == set()
+    assert RULES.keys() == INPUT_RULES
 
 
 def test_every_rule_of_a_refusal_is_listed() -> None:

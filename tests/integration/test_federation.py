@@ -52,7 +52,7 @@ def finished(
 
 
 def test_a_run_leaves_everything_a_user_is_promised(finished: Path) -> None:
-    promised = ["study.json", "history.jsonl", "results.json", "report.html", "picture.png"]
+    promised = ["study.json", "history.jsonl", "results.json", "report.html", "picture.png", "federation.html"]
     promised += [f"{segmenter}/manifest.json" for segmenter in SEGMENTERS]
     assert [name for name in promised if not (finished / name).is_file()] == []
     assert len(list(finished.glob("synthetic/*/synthetic*_0000.nii.gz"))) == 6  # three label maps in two looks
@@ -87,7 +87,7 @@ def test_the_adapted_model_segments_a_scan_on_its_own_grid(
 
 
 def test_no_case_name_and_no_label_map_reaches_the_servers_files(finished: Path) -> None:
-    for name in ("study.json", "history.jsonl", "evaluation.json"):
+    for name in ("study.json", "history.jsonl", "evaluation.json", "federation.html"):
         assert "case0" not in (finished / name).read_text()
 
 

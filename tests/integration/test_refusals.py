@@ -34,21 +34,36 @@ def _with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-IMAGE, LABEL = "imagesTr/case000_0000.nii.gz", "labelsTr/case000.nii.gz"
+def _all_images(change: Break) -> Break:
+    """Spoil every training scan of the T2w target: a single one would only be quarantined."""
+
+    def spoil(root: Path) -> None:
+        for path in sorted((root / "target-t2w" / "imagesTr").iterdir()):
+            change(path)
+
+    return spoil
+
+
+def _all_labels(change: Break) -> Break:
+    """Spoil every training label map of the source."""
+
+    def spoil(root: Path) -> None:
+        for path in sorted((root / "source-t1w" / "labelsTr").iterdir()):
+            change(path)
+
+    return spoil
+
 
 BAD_INPUT: dict[str, tuple[Break, str]] = {
     "a missing folder": (lambda root: shutil.rmtree(root / "target-t2w"), "target-t2w"),
     "an empty folder": (lambda root: shutil.rmtree(root / "target-t2w" / "imagesTr"), "target-t2w"),
-    "a label outside the map": (lambda root: _rewrite(root / "source-t1w" / LABEL, _with_value(99)), "99"),
-    "another shape": (lambda root: _rewrite(root / "source-t1w" / LABEL, lambda voxels: voxels[:-1]), "15"),
-    "another affine": (lambda root: _rewrite(root / "source-t1w" / LABEL, np.asarray, shift_mm=30.0), "30"),
-    "a voxel that is no number": (lambda root: _rewrite(root / "target-t2w" / IMAGE, _with_value(np.nan)), "case000"),
-    "a truncated file": (
-        lambda root: (root / "target-t2w" / IMAGE).write_bytes((root / "target-t2w" / IMAGE).read_bytes()[:900]),
-        "case000",
-    ),
+    "labels outside the map": (_all_labels(lambda path: _rewrite(path, _with_value(99))), "99"),
+    "other shapes": (_all_labels(lambda path: _rewrite(path, lambda voxels: voxels[:-1])), "15"),
+    "other affines": (_all_labels(lambda path: _rewrite(path, np.asarray, shift_mm=30.0)), "30"),
+    "voxels that are no number": (_all_images(lambda path: _rewrite(path, _with_value(np.nan))), "case000"),
+    "truncated files": (_all_images(lambda path: path.write_bytes(path.read_bytes()[:900])), "case000"),
     "a fourth dimension": (
-        lambda root: _rewrite(root / "target-t2w" / IMAGE, lambda voxels: np.stack([voxels, voxels], axis=-1)),
+        _all_images(lambda path: _rewrite(path, lambda voxels: np.stack([voxels, voxels], axis=-1))),
         "case000",
     ),
     "no labels at the source": (lambda root: shutil.rmtree(root / "source-t1w" / "labelsTr"), "source-t1w"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,7 +13,7 @@ from diffuse_uda.data.broken_rule import BrokenRuleError
 
 EVALUATION_PARTS = ("development", "test")
 MAX_CLASSES = 256
-"""Label maps are stored as uint8."""
+"""Classes are stored as uint8, once they are numbered without gaps."""
 _KEYS_WITH_PATHS = ("dataset", "training", "test", "evaluation", "unlabelled")
 
 
@@ -21,7 +22,7 @@ class DatasetDescription:
     """The parts of `dataset.json` that this project uses."""
 
     label_names: dict[int, str] = field(default_factory=dict)
-    """Class index to structure, ascending; 0 is the background."""
+    """Value in a label map to structure, ascending, with gaps where the file has them; 0 is the background."""
     channel_name: str = ""
     num_training: int | None = None
     evaluation: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -68,7 +69,6 @@ def _invalid(found: str, fix: str) -> BrokenRuleError:
     return BrokenRuleError(
         "invalid-dataset-json",
         found=found,
-        wanted="a dataset.json in the nnU-Net v2 format with channel_names, labels and numTraining",
         fix=fix,
     )
 
@@ -85,17 +85,10 @@ def _label_names(labels: Any, broken: list[BrokenRuleError]) -> dict[int, str]: 
         broken.append(_invalid(f"labels that are no integers: {odd}", "give every structure one integer, no regions"))
         return {}
     if "ignore" in labels:
-        broken.append(_invalid("an `ignore` label", "take cases with unlabelled parts out: they would train a class"))
+        broken.append(BrokenRuleError("ignore-label", found=f"an `ignore` label ({labels['ignore']})"))
     values = sorted(labels.values())
-    if values != list(range(len(values))) or len(values) > MAX_CLASSES or not len(values) > 1:
-        broken.append(
-            BrokenRuleError(
-                "labels-not-consecutive",
-                found=f"label values {values}",
-                wanted=f"0 (background), 1, 2, ... without gaps or repetitions, 2 to {MAX_CLASSES} classes",
-                fix="renumber them in dataset.json and in the label maps",
-            )
-        )
+    if len(set(values)) < len(values) or values[0] != 0 or not 1 < len(values) <= MAX_CLASSES:
+        broken.append(BrokenRuleError("label-values", found=f"label values {values}"))
     return {value: name for name, value in sorted(labels.items(), key=lambda item: item[1])}
 
 
@@ -110,12 +103,7 @@ def _channel_name(channels: Any, broken: list[BrokenRuleError]) -> str:  # noqa:
 
 def several_channels(found: str) -> BrokenRuleError:
     """More than one channel a case: said in one place, found in `dataset.json` or in file names."""
-    return BrokenRuleError(
-        "several-channels",
-        found=found,
-        wanted="one channel (one sequence) in every case",
-        fix="keep the sequence to adapt in a folder of its own; several channels are not supported",
-    )
+    return BrokenRuleError("several-channels", found=found)
 
 
 def _num_training(count: Any, broken: list[BrokenRuleError]) -> int | None:  # noqa: ANN401 - raw JSON
@@ -132,16 +120,9 @@ def _evaluation(parts: Any, broken: list[BrokenRuleError]) -> dict[str, tuple[st
     if not is_map or not parts.keys() <= set(EVALUATION_PARTS):
         broken.append(_invalid(f"evaluation: {parts!r}", 'use {"development": [case, ...], "test": [case, ...]}'))
         return {}
-    named = [case for cases in parts.values() for case in cases]
-    if twice := sorted({case for case in named if named.count(case) > 1}):
-        broken.append(
-            BrokenRuleError(
-                "case-in-two-parts",
-                found=f"{twice} more than once under evaluation",
-                wanted="every case in one part",
-                fix="choices made on development cases must not be tested on the same cases: keep one entry",
-            )
-        )
+    named = Counter(case for cases in parts.values() for case in cases)
+    if twice := sorted(case for case, count in named.items() if count > 1):
+        broken.append(BrokenRuleError("case-in-two-parts", found=f"{twice} more than once under evaluation"))
     return {part: tuple(cases) for part, cases in parts.items()}
 
 
@@ -157,12 +138,7 @@ def _unsafe_paths(content: Mapping[str, Any]) -> Iterator[BrokenRuleError]:
         for text in _strings(content.get(key)):
             windows = PureWindowsPath(text)
             if ".." in windows.parts or windows.drive or windows.root or PurePosixPath(text).is_absolute():
-                yield BrokenRuleError(
-                    "path-traversal",
-                    found=f"{text!r} under {key}",
-                    wanted="names inside the centre's folder",
-                    fix="remove absolute paths and `..`; put the files into the folder",
-                )
+                yield BrokenRuleError("path-traversal", found=f"{text!r} under {key}")
 
 
 def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - raw JSON

@@ -87,3 +87,8 @@ def test_a_refusal_is_shown_as_the_words_that_leave() -> None:
     words = "train.warm_up failed: RefusalError [site-task]; the reason is in this site's log"
     refused = [MESSAGES[0], _leaving("warm-up", "warm_up", 90, words=words), MESSAGES[2]]
     assert f"    refused    {words}" in page(refused, SITE, STUDY, width=120).splitlines()
+
+
+def test_every_number_of_a_fingerprint_is_shown() -> None:
+    card = _leaving("introduction", "introduce", 10, cases=[4, 0], labels=[], fingerprint={"spacing-mm.r": 1.5})
+    assert "    scans      spacing-mm.r 1.5" in page([card, *MESSAGES[1:]], SITE, STUDY, width=118).splitlines()

@@ -14,6 +14,7 @@ from diffuse_uda.cli import app, main
 from diffuse_uda.command_line import EXIT_INTERRUPTED, EXIT_REFUSED, run_command_line
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.data.volumes import Volume, save_volume
+from diffuse_uda.errors import InputError
 from diffuse_uda.models import initial_weights
 from diffuse_uda.training.checkpoints import save_checkpoint
 from diffuse_uda.training.prediction import segmenter_metadata
@@ -62,8 +63,8 @@ def test_predict_says_when_there_is_nothing_to_predict(model: Path, tmp_path: Pa
     result = CliRunner().invoke(
         app, ["predict", str(tmp_path / "empty"), "--model", str(model), "--out", str(tmp_path / "out")]
     )
-    assert result.exit_code == EXIT_REFUSED
-    assert "no NIfTI file" in result.output
+    assert isinstance(result.exception, InputError)
+    assert "no NIfTI file" in str(result.exception)
 
 
 def test_evaluate_prints_a_table_or_json(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_check_names_the_centre_and_counts_its_scans(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == EXIT_REFUSED
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ BAD_HEADERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("no axes at all", {"dim": {0: 0}}, "zero-dimension", "dim ="),
     ("two axes", {"dim": {0: 2}}, "not-3d", "2 axes"),
     ("a time series", {"dim": {0: 4, 4: 3}}, "not-3d", "(4, 5, 6, 3)"),
-    ("a deformation field", {"dim": {0: 5, 4: 1, 5: 3}}, "not-3d", "a vector in every voxel"),
+    ("a deformation field", {"dim": {0: 5, 4: 1, 5: 3}}, "vector-voxels", "a vector in every voxel"),
     ("RGB", {"datatype": 128}, "rgb-voxels", "RGB colours"),
     ("RGBA", {"datatype": 2304}, "rgb-voxels", "RGBA colours"),
     ("complex numbers", {"datatype": 32}, "voxel-type", "datatype 32"),
@@ -33,7 +33,6 @@ BAD_HEADERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("voxels a gigabyte later", {"vox_offset": 1e9}, "wrong-offset", "1e+09"),
     ("27 terabytes", {"dim": {1: 30000, 2: 30000, 3: 30000}, "sform_code": 0}, "absurd-size", "60000"),
     ("zero spacing", {"pixdim": {1: 0}}, "bad-pixdim", "(0.0, 2.0, 2.0)"),
-    ("negative spacing", {"pixdim": {3: -2}}, "bad-pixdim", "-2.0"),
     ("NaN spacing", {"pixdim": {2: NAN}}, "bad-pixdim", "nan"),
     ("lengths in metres", {"xyzt_units": 1}, "not-millimetres", "metres"),
     ("no affine", {"sform_code": 0, "qform_code": 0}, "no-affine", "sform_code 0 and qform_code 0"),
@@ -85,6 +84,12 @@ def test_good_header_says_where_the_voxels_are(nifti_header: Callable[..., bytes
     assert layout.voxel_bytes == 240
     assert (layout.slope, layout.intercept) == (1.0, 0.0)
     np.testing.assert_array_equal(layout.affine_mm, np.diag([2, 2, 2, 1]))
+
+
+def test_negative_spacing_is_read_as_its_absolute_value_and_noted(nifti_header: Callable[..., bytes]) -> None:
+    layout = parse_header(nifti_header(sform_code=0, pixdim={3: -2}))
+    np.testing.assert_array_equal(layout.affine_mm, np.diag([2, 2, 2, 1]))
+    assert [(note.rule, note.found) for note in layout.notes] == [("negative-pixdim", "pixdim (2.0, 2.0, -2.0)")]
 
 
 def test_axes_of_length_one_beyond_the_third_do_not_matter(nifti_header: Callable[..., bytes]) -> None:

@@ -64,7 +64,7 @@ def test_a_source_without_labels_fails_and_a_target_does_not(centre: Path) -> No
     assert judge_data(look_at(centre, TARGET), TARGET).status is PASS
     line = judge_data(look_at(centre, SOURCE), SOURCE)
     assert line.status is FAIL
-    assert "image-without-label-map x1" in line.found
+    assert "no-labels-at-source x1" in line.found
     assert f"diffuse-uda check {centre} --role source" in line.fix
 
 
@@ -74,9 +74,17 @@ def test_a_damaged_scan_fails_without_naming_it(centre: Path) -> None:
     look = look_at(centre, TARGET)
     line = judge_data(look, TARGET)
     assert line.status is FAIL
-    assert "damaged-gzip x1" in line.found
+    assert "truncated-gzip x1" in line.found
     assert PATIENT not in str(line)
     assert look.working_voxels((4.0, 4.0, 4.0)) is None
+
+
+def test_one_damaged_scan_of_several_would_only_be_quarantined(centre: Path) -> None:
+    scan = centre / "imagesTr" / f"{PATIENT}_0000.nii.gz"
+    for name in ("a", "b"):
+        (centre / "imagesTr" / f"{name}_0000.nii.gz").write_bytes(scan.read_bytes())
+    scan.write_bytes(b"")
+    assert judge_data(look_at(centre, TARGET), TARGET).status is WARN
 
 
 def test_what_is_only_odd_is_a_warning(centre: Path) -> None:

@@ -171,16 +171,6 @@ def test_every_target_s_worst_case_is_shown_before_anybody_s_second(make_case: C
     assert [case.case_id for case in worst_of_every_target(cases, max_cases=3)] == ["hull0", "hull1", "leeds0"]
 
 
-def test_sizes_read_as_people_write_them() -> None:
-    assert [page._bytes_text(count) for count in (0, 999, 1000, 3_400_000, 2 * 10**12)] == [
-        "0 B",
-        "999 B",
-        "1 kB",
-        "3.4 MB",
-        "2,000 GB",
-    ]
-
-
 def test_the_page_is_written_whole(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", "<p>ä</p>")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "<p>ä</p>"

@@ -36,6 +36,24 @@ def write_names(path: Path) -> Path:
     return path
 
 
+def test_label_values_with_gaps_are_scored_as_classes_whoever_wrote_the_prediction(tmp_path: Path) -> None:
+    drawn = np.zeros((6, 6, 6), dtype=np.int16)
+    drawn[1:3], drawn[3:5] = 205, 420
+    folders = {
+        "references": drawn,
+        "by_us": np.array([0, 1, 2], np.int16)[np.digitize(drawn, (205, 420))],
+        "raw": drawn,
+    }
+    for folder, voxels in folders.items():
+        (tmp_path / folder).mkdir()
+        save_volume(tmp_path / folder / "a.nii.gz", Volume(voxels=voxels, affine_mm=np.eye(4)), dtype="int16")
+    labels = tmp_path / "dataset.json"
+    labels.write_text('{"channel_names": {"0": "CT"}, "labels": {"background": 0, "heart": 205, "aorta": 420}}')
+    for folder in ("by_us", "raw"):
+        scores = score_folders(tmp_path / folder, tmp_path / "references", labels)["a"]
+        assert {name: score.dice for name, score in scores.items()} == {"heart": 1.0, "aorta": 1.0}
+
+
 def test_a_perfect_prediction_has_dice_1_and_distance_0(tmp_path: Path) -> None:
     for folder in ("ours", "theirs"):
         write(tmp_path / folder / "case.nii.gz", label_map())

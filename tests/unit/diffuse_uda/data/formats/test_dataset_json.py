@@ -33,6 +33,12 @@ def test_good_description_is_understood_and_labels_are_in_order(tmp_path: Path) 
     assert description.evaluation == {"development": ("a",), "test": ("b", "c")}
 
 
+def test_gaps_between_label_values_are_accepted(tmp_path: Path) -> None:
+    description, broken = _read(tmp_path, GOOD | {"labels": {"background": 0, "ventricle": 500, "myocardium": 205}})
+    assert broken == []
+    assert list(description.label_names.items()) == [(0, "background"), (205, "myocardium"), (500, "ventricle")]
+
+
 def test_evaluation_and_count_are_optional(tmp_path: Path) -> None:
     description, broken = _read(tmp_path, {"channel_names": {"0": "CT"}, "labels": GOOD["labels"]})
     assert (broken, description.evaluation, description.num_training) == ([], {}, None)
@@ -48,10 +54,10 @@ def test_evaluation_and_count_are_optional(tmp_path: Path) -> None:
         (GOOD | {"labels": {"0": "background", "1": "heart"}}, "invalid-dataset-json", "nnU-Net v1"),
         (GOOD | {"labels": {"background": 0, "whole": [1, 2]}}, "invalid-dataset-json", "[1, 2]"),
         (GOOD | {"labels": {"background": 0, "heart": True}}, "invalid-dataset-json", "True"),
-        (GOOD | {"labels": {"background": 0, "heart": 1, "ignore": 2}}, "invalid-dataset-json", "ignore"),
-        (GOOD | {"labels": {"background": 0, "heart": 205}}, "labels-not-consecutive", "[0, 205]"),
-        (GOOD | {"labels": {"background": 0, "heart": 1, "liver": 1}}, "labels-not-consecutive", "[0, 1, 1]"),
-        (GOOD | {"labels": {"background": 0}}, "labels-not-consecutive", "[0]"),
+        (GOOD | {"labels": {"background": 0, "heart": 1, "ignore": 2}}, "ignore-label", "(2)"),
+        (GOOD | {"labels": {"background": 1, "heart": 205}}, "label-values", "[1, 205]"),
+        (GOOD | {"labels": {"background": 0, "heart": 1, "liver": 1}}, "label-values", "[0, 1, 1]"),
+        (GOOD | {"labels": {"background": 0}}, "label-values", "[0]"),
         (GOOD | {"channel_names": None}, "invalid-dataset-json", "channel_names: None"),
         (GOOD | {"channel_names": {"0": "T1", "1": "T2"}}, "several-channels", "'1': 'T2'"),
         (GOOD | {"numTraining": "three"}, "invalid-dataset-json", "'three'"),

@@ -67,7 +67,7 @@ def test_link_out_of_the_folder_is_refused_and_a_link_inside_is_not(root: Path) 
 def test_linked_folder_outside_is_refused(root: Path) -> None:
     (root.parent / "elsewhere").mkdir()
     (root / "labelsTr").symlink_to(root.parent / "elsewhere")
-    assert _rules(root, "labelsTr") == ["link-leaves-folder"]
+    assert _rules(root, "labelsTr") == ["folder-outside"]
 
 
 def test_link_to_itself_is_refused(root: Path) -> None:
@@ -78,5 +78,5 @@ def test_link_to_itself_is_refused(root: Path) -> None:
 def test_file_in_place_of_a_folder_is_refused(root: Path) -> None:
     (root / "labelsTr").touch()
     problems = list_files(root, "labelsTr", "leeds").problems
-    assert [problem.rule for problem in problems] == ["unreadable-file"]
+    assert [problem.rule for problem in problems] == ["unreadable-folder"]
     assert problems[0].found == "Not a directory"

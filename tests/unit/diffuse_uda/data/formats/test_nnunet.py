@@ -90,7 +90,7 @@ def test_empty_folder_lacks_description_and_cases(tmp_path: Path) -> None:
     [
         ("imagesTr/case9.nii.gz", "channel-suffix"),
         ("imagesTr/case0_0001.nii.gz", "several-channels"),
-        ("imagesTr/CASE0_0000.nii.gz", "repeated-case-name"),
+        ("imagesTr/CASE0_0000.nii.gz", "names-differ-by-case"),
         ("imagesTs/case0_0000.nii.gz", "repeated-case-name"),
         ("labelsTr/case9.nii.gz", "label-map-without-image"),
         ("labelsTs/case0.nii.gz", "label-map-without-image"),
@@ -99,7 +99,29 @@ def test_empty_folder_lacks_description_and_cases(tmp_path: Path) -> None:
 def test_file_that_does_not_pair_up_is_refused(make_centre: MakeCentre, name: str, rule: str) -> None:
     root = make_centre()
     (root / name).touch()
-    assert _rules(root) == [rule]
+    assert [problem.rule for problem in list_centre(root).problems] == [rule]
+
+
+def test_a_file_that_only_takes_its_case_out_leaves_the_centre_readable(make_centre: MakeCentre) -> None:
+    root = make_centre()
+    (root / "labelsTr" / "case9.nii.gz").touch()
+    (root / "imagesTr" / "case9.nii.gz").touch()
+    assert [case.case_id for case in read_centre(root).train] == ["case0", "case1", "case2"]
+
+
+def test_links_out_of_the_folder_are_followed_where_that_is_allowed(make_centre: MakeCentre, tmp_path: Path) -> None:
+    root = make_centre()
+    (root / "imagesTr" / "case0_0000.nii.gz").rename(tmp_path / "moved.nii.gz")
+    (root / "imagesTr" / "case0_0000.nii.gz").symlink_to(tmp_path / "moved.nii.gz")
+    assert [case.case_id for case in read_centre(root).train] == ["case1", "case2"]
+    assert [case.case_id for case in read_centre(root, follow_links=True).train] == ["case0", "case1", "case2"]
+
+
+def test_label_values_with_gaps_become_classes_in_their_order(make_centre: MakeCentre) -> None:
+    centre = read_centre(make_centre(labels={"background": 0, "ventricle": 500, "myocardium": 205}))
+    assert centre.label_names == {0: "background", 1: "myocardium", 2: "ventricle"}
+    assert {case.label_values for case in (*centre.train, *centre.test)} == {(0, 205, 500)}
+    assert {case.label_values for case in read_centre(make_centre("plain")).train} == {()}
 
 
 def test_split_with_an_unknown_case_is_refused(make_centre: MakeCentre) -> None:
@@ -112,7 +134,8 @@ def test_problems_of_names_and_description_come_together(make_centre: MakeCentre
     root = make_centre(labels={})
     (root / "imagesTr" / "case9.nii.gz").touch()
     (root / "imagesTr" / "case0_0000.mha").touch()
-    assert _rules(root) == ["invalid-dataset-json", "unsupported-format", "channel-suffix"]
+    problems = list_centre(root).problems
+    assert [problem.rule for problem in problems] == ["invalid-dataset-json", "unsupported-format", "channel-suffix"]
 
 
 def test_scans_declared_without_labels_have_none_even_where_a_label_map_lies(make_centre: MakeCentre) -> None:
