@@ -138,6 +138,7 @@ def test_flower_hands_its_overrides_to_the_engine(
     monkeypatch.setattr(
         "simulations.federation.write_outcome", lambda *_args: {"rows": [], "targets": {}, "summary": {}}
     )
+    monkeypatch.setattr("simulations.federation.write_federation_page", lambda *_args, **_named: None)
     arguments = ["flower", "--out", str(tmp_path), "--set", "adapt.num-rounds=1", "--seed", "4"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

@@ -138,7 +138,7 @@ def test_the_hubs_gate_and_the_doctor_mean_the_same_header() -> None:
 def test_the_command_prints_a_page_or_json_and_ends_with_0_or_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setattr("diffuse_uda.cli.examine", lambda _wanted: [passed("disk", "room", "room")])
+    monkeypatch.setattr("diffuse_uda.doctor.examination.examine", lambda _wanted: [passed("disk", "room", "room")])
     good = CliRunner().invoke(app, ["doctor"])
     assert (good.exit_code, good.output.splitlines()[0]) == (0, "PASS  disk  room")
     monkeypatch.undo()
@@ -200,7 +200,7 @@ def test_a_centre_and_its_role_are_passed_on(tmp_path: Path, monkeypatch: pytest
         asked.append(wanted)
         return []
 
-    monkeypatch.setattr("diffuse_uda.cli.examine", remember)
+    monkeypatch.setattr("diffuse_uda.doctor.examination.examine", remember)
     options = ["--data", str(tmp_path), "--role", "source", "--hub", "[::1]:8443", "--key", "a", "--key", "b"]
     assert CliRunner().invoke(app, ["doctor", *options]).exit_code == 0
     (wanted,) = asked
