@@ -64,7 +64,7 @@ def test_a_hundred_faults_in_one_process_say_no_name(tmp_path: Path, capfd: pyte
 def test_a_site_that_speaks_its_mind_would_be_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffuse_uda.exchange.sealing._kind", str)
     monkeypatch.setattr("server.register.is_sealed", lambda *_: True)
-    names = ["error: no such file", "scans: half a file"]
+    names = ["error: no such file", "scans: no images"]
     heard, left = _asked(tmp_path, names)
     assert [name for name in names if holds_a_name(heard[name][1].encode())] == names
     assert sum(bool(holds_a_name(data)) for data in left) == 2

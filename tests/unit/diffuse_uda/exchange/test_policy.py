@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffuse_uda.config import ExchangeConfig, StudyConfig
+from diffuse_uda.data.fingerprint import Fingerprint
 from diffuse_uda.errors import ExchangeError, RefusalError
 from diffuse_uda.exchange.card_policy import check_card
 from diffuse_uda.exchange.orders import SiteReply
@@ -23,6 +24,8 @@ from diffuse_uda.types import ModelName, SiteRole
 from tests.fake_federation import SOURCE, TARGET_A, order_for
 
 CONFIG = StudyConfig()
+ASKED = StudyConfig.from_flat({"exchange.allow-fingerprints": True})
+PRINT = Fingerprint(spacing_mm=(1, 1, 1), extent_mm=(9, 9, 9), lowest=0.0, highest=1.0, memory_gib=1.0)
 RECEIVED = {"w": torch.zeros(2, 3), "n": torch.tensor(4)}
 POLICY = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.ADAPT_TARGET, "adapt"), RECEIVED)
 LOCAL = reply_policy(CONFIG, SiteRole.TARGET, order_for(Task.PSEUDO_LABEL, "pseudo-label"), RECEIVED)
@@ -371,3 +374,22 @@ def test_whatever_a_site_writes_nothing_leaves_that_the_study_would_keep(site: S
         assert site.scalars is None or all(site.allows_scalar(key) for key in left.metrics.keys() - WITHHELD)
         assert site.max_message_bytes is None or site.max_message_bytes >= 20
         assert site.max_run_bytes is None or site.max_run_bytes >= 40
+
+
+@pytest.mark.parametrize(
+    ("study", "policy", "num_cases", "rule"),
+    [
+        (CONFIG, NOTHING_NARROWED, 5, "fingerprint"),
+        (ASKED, SitePolicy(allow_fingerprints=False), 5, "fingerprint"),
+        (ASKED, NOTHING_NARROWED, 2, "small-group"),
+        (ASKED, FIVE_CASES, 4, "small-group"),
+    ],
+)
+def test_a_fingerprint_leaves_only_if_both_allow_it_and_over_enough_cases(
+    study: StudyConfig, policy: SitePolicy, num_cases: int, rule: str
+) -> None:
+    card = replace(TARGET_A, fingerprint=PRINT)
+    check_card(replace(card, num_cases=5), ASKED, site_allows_style=False, site=FIVE_CASES)
+    with pytest.raises(RefusalError) as caught:
+        check_card(replace(card, num_cases=num_cases), study, site_allows_style=False, site=policy)
+    assert caught.value.rules == (rule,)
