@@ -68,10 +68,10 @@ simulation: setup
 	$(RUN)/python -m simulations flower
 
 test: setup
-	$(RUN)/python -m pytest --cov --cov-report=term -m "not gpu and not chaos"
+	$(RUN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope --no-loadscope-reorder --cov --cov-report=term -m "not gpu and not chaos"
 
 chaos: setup
-	$(RUN)/python -m pytest --chaos results/chaos -m "not gpu"
+	$(RUN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope --no-loadscope-reorder --chaos=results/chaos -m "not gpu"
 
 check: setup
 	$(RUN)/ruff format --check .

@@ -15,7 +15,7 @@ from diffuse_uda.data.cases import restore_to_scan
 from diffuse_uda.data.label_maps import load_label_map
 from diffuse_uda.data.volumes import save_volume
 from diffuse_uda.exchange.orders import SiteReply
-from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.inference import label_probabilities
 from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.types import ModelName, StateDict
 
@@ -33,7 +33,7 @@ def evaluate(work: Workplace, weights: StateDict) -> SiteReply:
     cases = test_cases(work.site, work.config.grid, work.state)
     for case, files in zip(cases, test_files(work.site), strict=True):
         raise_if_stopped()
-        probabilities = predict_probabilities(model, case.image, work.config.grid, work.config.compute)
+        probabilities = label_probabilities(model, case.image, work.config)
         prediction = restore_to_scan(probabilities, case)
         save_volume(folder / f"{case.case_id}.nii.gz", prediction, dtype="uint8")
         reference = load_label_map(files)

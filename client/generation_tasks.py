@@ -13,7 +13,6 @@ from torch import Tensor
 from client.site_batches import deformation_of, labelled_examples, training_examples, unlabelled_examples
 from client.workplace import Workplace, trained
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance, measure_appearance
-from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
 from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_probabilities, pseudo_label
 from diffuse_uda.algorithms.structure import deform_image, deform_label_map, random_deformation, random_flip
 from diffuse_uda.config import StyleProvider
@@ -25,7 +24,7 @@ from diffuse_uda.training.batches import Batch, Example, draw_batch
 from diffuse_uda.training.device import autocast
 from diffuse_uda.training.fitting import fit
 from diffuse_uda.training.generator import denoising_loss, render
-from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.inference import predict_probabilities, sharpen_for_site
 from diffuse_uda.training.interruption import raise_if_stopped
 from diffuse_uda.training.looks import seen_in_domain
 from diffuse_uda.types import ModelName, SiteRole, StateDict
@@ -61,12 +60,7 @@ def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
         probabilities.append(ensemble_probabilities(answers))
     labelled, sure = [], 0.0
     # Intensities of all scans of this site decide between what the network thinks possible.
-    posteriors = sharpen_probabilities(
-        [case.image for case in cases],
-        probabilities,
-        num_iterations=config.pseudo_label.num_em_iterations,
-        shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
-    )
+    posteriors = sharpen_for_site([case.image for case in cases], probabilities, config)
     again = work.order.pass_index > 0 or work.order.phase.startswith(PhaseName.RELABEL.value)
     share = config.pseudo_label.later_mixture_share if again else config.pseudo_label.mixture_share
     for case, answer, sharpened in zip(cases, probabilities, posteriors, strict=True):

@@ -212,12 +212,20 @@ class PseudoLabelConfig(_Section):
     """Iterations of the intensity mixture that sharpens the labels; 0 takes the network's word, as the paper does."""
     mixture_share: Fraction = 1.0
     """Weight of the mixture's probabilities when scans are labelled first; the rest is the network's."""
-    later_mixture_share: Fraction = 0.5
-    """The same whenever scans are labelled again: the better the network, the less intensities alone have to tell."""
+    later_mixture_share: Fraction = 0.0
+    """The same whenever scans are labelled again: what they say feeds the class table, and mixture and table would feed
+    on each other."""
     shading_sigma_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """Width of the Gaussian that smooths each scan's shading in the mixture; 0 takes all scans as evenly lit."""
     min_component_fraction: Fraction = 0.2
     """Components smaller than this share of a class's largest one are dropped; 1 keeps only the largest."""
+
+
+class PredictionConfig(_Section):
+    """How scans are labelled with a finished segmenter."""
+
+    mixture_share: Fraction = 0.5
+    """Weight of what the scan's own intensities say (by the mixture of `pseudo-label`); 0 is the network alone."""
 
 
 class SynthesiseConfig(_Section):
@@ -372,6 +380,7 @@ class StudyConfig(_Section):
     warm_up: WarmUpConfig = WarmUpConfig()
     adapt: AdaptConfig = AdaptConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    prediction: PredictionConfig = PredictionConfig()
     recolour: RecolourConfig = RecolourConfig()
     diffuse: DiffuseConfig = DiffuseConfig()
     synthesise: SynthesiseConfig = SynthesiseConfig()

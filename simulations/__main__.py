@@ -28,7 +28,7 @@ from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
-from simulations.recipes import BUDGETS, DEMO, PHANTOM_DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
+from simulations.recipes import BUDGETS, DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
 from simulations.rehearsal.plan import Kill, Rehearsal
 from simulations.rehearsal.rehearse import rehearse
 from simulations.study.budgets import carry_out_budgets
@@ -57,8 +57,7 @@ def demo(
     console = Console()
     folders = phantom_centres(seed) if data is None else find_centres(data, target or ())
     source = check_centres(folders)[0]
-    recipe = PHANTOM_DEMO if data is None else DEMO
-    flat: dict[str, Scalar] = {**recipe, **working_grid(source.files), "name": name, "seed": seed}
+    flat: dict[str, Scalar] = {**DEMO, **working_grid(source.files), "name": name, "seed": seed}
     flat.update(parse_override(item) for item in overrides or ())
     config = StudyConfig.from_flat(flat)
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
@@ -72,8 +71,7 @@ def demo(
     )
     results = run_federation(federation, console)
     print_table(results, console)
-    console.print(f"\nopen {federation.run_dir / 'report.html'}", highlight=False)
-    console.print(f"and {federation.run_dir / FEDERATION_PAGE}, the coordinator's page", highlight=False)
+    _name_pages(federation.run_dir, console)
 
 
 @app.command()
@@ -93,8 +91,7 @@ def flower(
     command = describe_command(["python", "-m", "simulations", *sys.argv[1:]])
     results = run_under_flower(phantom_centres(seed), out / name, changes, command, console, is_fresh=fresh)
     print_table(results, console)
-    console.print(f"\nopen {out / name / 'report.html'}", highlight=False)
-    console.print(f"and {out / name / FEDERATION_PAGE}, the coordinator's page", highlight=False)
+    _name_pages(out / name, console)
 
 
 @app.command()
@@ -268,6 +265,12 @@ def parse_override(item: str) -> tuple[str, Scalar]:
         except ValueError:
             continue
     return key, text
+
+
+def _name_pages(run_dir: Path, console: Console) -> None:
+    """Each on one line, however narrow the terminal is: a path is there to be copied."""
+    console.print(f"\nopen {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"and {run_dir / FEDERATION_PAGE}, the coordinator's page", highlight=False, soft_wrap=True)
 
 
 def print_table(results: Results, console: Console) -> None:

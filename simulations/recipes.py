@@ -15,9 +15,6 @@ from diffuse_uda.types import Scalar, Spacing, Triple
 DEMO: Mapping[str, Scalar] = MappingProxyType({"preset": "small", "method": "diffuse-uda"})
 """The small preset as it is: a whole federation of one source and two targets in minutes on two cores."""
 
-PHANTOM_DEMO: Mapping[str, Scalar] = MappingProxyType({**DEMO, "num-passes": 2})
-"""The demo on the procedural cohort, whose volumes are half as large: time enough for a second pass."""
-
 STUDY: Mapping[str, Scalar] = MappingProxyType(
     {
         **DEMO,

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -17,17 +18,14 @@ from tests.fault_record import Shown, write_results
 
 torch.set_num_threads(1)
 
-_SHOWN = pytest.StashKey[list[Shown]]()
+_ROWS = "rows-of-faults"
+"""Property of a report: which rows its test shows."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos", metavar="FOLDER", type=Path, help="run the tests of faults alone; what they find goes here"
     )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SHOWN] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,24 +39,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[pytest.TestReport]:
     report: pytest.TestReport = yield  # type: ignore[assignment, misc]
-    if _rows(item) and (report.when == "call" or report.outcome != "passed"):
-        item.config.stash[_SHOWN].append(
-            Shown(
-                rows=_rows(item),
-                test=item.nodeid,
-                outcome=report.outcome,
-                seconds=round(report.duration, 1),
-                found=dict(report.user_properties),
-            )
-        )
+    # a report travels to the process that writes; the item stays in the one that runs it
+    report.user_properties = [*report.user_properties, (_ROWS, _rows(item))]
     return report  # type: ignore[return-value]
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    folder = session.config.getoption("chaos")
-    if folder is not None:
-        shown = session.config.stash[_SHOWN]
-        write_results(folder, shown, describe_machine())
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("chaos") is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Record(config.getoption("chaos")))
+
+
+class _Record:
+    """Keeps what tests of faults have shown, and writes it down at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shown: list[Shown] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = dict(report.user_properties)
+        rows = tuple(str(row) for row in cast("Sequence[object]", found.pop(_ROWS, ())))
+        if rows and (report.when == "call" or report.outcome != "passed"):
+            seconds = round(report.duration, 1)
+            self._shown.append(
+                Shown(rows=rows, test=report.nodeid, outcome=report.outcome, seconds=seconds, found=found)
+            )
+
+    def pytest_sessionfinish(self) -> None:
+        write_results(self._folder, sorted(self._shown, key=lambda one: one.test), describe_machine())
 
 
 def _rows(item: pytest.Item) -> tuple[str, ...]:

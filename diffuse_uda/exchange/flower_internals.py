@@ -58,6 +58,9 @@ TOUCHED: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "flwr.server.superlink.linkstate.sql_linkstate:SqlLinkState.deactivate_node": "(self, node_id)",
             "flwr.supercore.app_utils:start_parent_process_monitor": "(parent_pid)",
             "flwr.supercore.corestate.sql_corestate:OBJECT_PUSH_SESSION_TTL_SECONDS": "180",
+            "flwr.supercore.corestate.sql_corestate:SqlCoreState.store_object": (
+                "(self, run_id, session_id, object_id, object_content)"
+            ),
             "flwr.superlink.cli.flower_superlink:_parse_args_run_superlink": "()",
             "flwr.superlink.cli.flower_superlink:flower_superlink": "()",
             "flwr.superlink.extensions:get_middleware": "()",
@@ -220,7 +223,24 @@ def run_superlink(arguments: Sequence[str], *, gate: Callable[..., Any], max_out
         return False
 
     link_state.activate_node = activate_after_death
+    link_state.store_object = _stored_once(link_state.store_object)
     _run("flower-superlink", "flwr.superlink.cli.flower_superlink:flower_superlink", arguments)
+
+
+def _stored_once(store: Callable[..., bool]) -> Callable[..., bool]:
+    """Flower's way to store a piece of a message, which may come twice.
+
+    A node whose line breaks before it hears that a piece has arrived sends the piece again. Flower then says that
+    nobody waits for it, and a node that hears so gives the whole reply up and deletes it: the round would wait in vain
+    for a site that is online.
+    """
+
+    def store_once(state: Any, run_id: int, session_id: str, object_id: str, object_content: bytes) -> bool:
+        if store(state, run_id, session_id, object_id, object_content):
+            return True
+        return bool(object_content) and state.object_store.get(object_id) == object_content
+
+    return store_once
 
 
 def run_supernode(arguments: Sequence[str], *, refusal: Callable[[str], str], outage_patience_s: float) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
+from diffuse_uda.config import StudyConfig
 from diffuse_uda.exchange.plan import plan_hash
 from diffuse_uda.export.run_facts import RunFacts, SiteFacts
 from diffuse_uda.export.structure_codes import structure_code
@@ -27,6 +28,10 @@ LIMITS = (
     "Scans of other scanners, sequences, ages or diseases than those of the sites are outside of what was tried.",
     "Structures that are not in the list are background, whatever they are.",
     "Weights were made from patients' scans; that nobody can learn anything about them from weights is not shown.",
+)
+NETWORK_ALONE = (
+    "Exported forms hold the network alone. `diffuse-uda predict`, which the scores are of, also asks the scan's own "
+    "intensities where a structure ends: its borders differ."
 )
 _LIBRARIES = ("diffuse-uda", "monai", "torch", "numpy", "nibabel", "scikit-image", "scipy")
 
@@ -86,7 +91,7 @@ def model_card(
             ),
         },
         "intended_use": INTENDED_USE,
-        "limits": list(LIMITS),
+        "limits": _limits(config),
         "quality": {
             "without_labels": {site.pseudonym: site.confidence for site in facts.sites if site.confidence is not None},
             "scores": {site.pseudonym: _plain(site.scores) for site in facts.sites if site.scores},
@@ -98,6 +103,12 @@ def model_card(
             "versions": {name: version(name).partition("+")[0] for name in _LIBRARIES},
         },
     }
+
+
+def _limits(config: StudyConfig) -> list[str]:
+    if config.prediction.mixture_share == 0.0:
+        return list(LIMITS)
+    return [*LIMITS, NETWORK_ALONE]
 
 
 def _site(site: SiteFacts) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from diffuse_uda.reporting.scores import mean_defined
 NOTICEABLE = 0.005
 """Smaller changes of a mean Dice are called none."""
 
+_BEFORE_THE_GENERATOR = {"recoloured": "Training on recoloured scans", "asc-plus": "ASC+"}
+"""Rows whose segmenter has seen no rendered image, the latest first, and how a sentence names them."""
+
 _Table = Mapping[str, Mapping[str, Any]]
 
 
@@ -131,12 +134,14 @@ def _scan_count(results: Mapping[str, Any], row: str, site_ids: Sequence[str]) -
 
 
 def _ablation(results: Mapping[str, Any], row: str, site_ids: Sequence[str], after: float) -> list[str]:
-    if row == "asc-plus" or "asc-plus" not in results["rows"]:
+    # of several, the last: what the generator adds is what the row before it lacks
+    stage = next((stage for stage in _BEFORE_THE_GENERATOR if stage in results["rows"]), None)
+    if stage is None or row in _BEFORE_THE_GENERATOR:
         return []
-    scores = [_dice(results["targets"][site_id], "asc-plus") for site_id in site_ids]
+    scores = [_dice(results["targets"][site_id], stage) for site_id in site_ids]
     if (mean := mean_defined(scores)) is None or None in scores:
         return []
-    before = f"ASC+, the stage before the generator, reached {mean:.3f}"
+    before = f"{_BEFORE_THE_GENERATOR[stage]}, the stage before the generator, reached {mean:.3f}"
     return [
         {
             Verdict.BETTER: f"{before}; {row_name(row)} added {after - mean:.3f}.",

@@ -70,7 +70,7 @@ def render_gap_closed(results: Mapping[str, Any]) -> bytes:
     for aim in AIMS:
         axes.axvline(100 * aim, color=INK, linewidth=1.1, linestyle="-" if aim == 1.0 else (0, (4, 3)), zorder=3)
     axes.axvline(0, color=INK, linewidth=1.1, zorder=3)
-    dress_axes(axes, title="Share of the gap between source-only and target-supervised that was closed")
+    dress_axes(axes, title="Share of the gap to target-supervised that was closed")
     name_numbers(axes, "gap closed %")
     name_rows(axes, [f"{row_name(row)}  {percent(summary[row]['gap_closed_mean'])}" for row in rows])
     axes.set_xticks(sorted({*axes.get_xticks(), *(100 * aim for aim in AIMS)} - {80.0}))

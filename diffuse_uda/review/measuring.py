@@ -23,12 +23,12 @@ from diffuse_uda.data.formats.nnunet import CaseFiles
 from diffuse_uda.data.scan_checks import check_image, classes_of
 from diffuse_uda.data.volumes import Volume, load_volume, require_same_grid, save_volume
 from diffuse_uda.review.scans import ReviewScan
-from diffuse_uda.training.inference import predict_both_ways, predict_probabilities
+from diffuse_uda.training.inference import predict_both_ways, predict_probabilities, second_by_intensities
 from diffuse_uda.training.prediction import LoadedSegmenter
 
 TURN_DEGREES = 8.0
 """How far the scan is turned for another view: as far as people lie turned in a scanner."""
-METHOD = 1
+METHOD = 2
 """Counts up when measuring changes, so that kept measures are made anew."""
 
 
@@ -153,7 +153,7 @@ def _answers(
         predict_probabilities(segmenter.model, other, grid, compute), degrees=-TURN_DEGREES, spacing_mm=grid.spacing_mm
     )
     back[0] += 1.0 - back.sum(dim=0)  # what came in from outside is background
-    answer = (plain + mirrored) / 2
+    answer = second_by_intensities((plain + mirrored) / 2, case.image, segmenter.config)
     views = tuple(map(_classes, (plain, mirrored, back)))
     own = restore_to_scan(answer, case)
     if scan.prediction is None:

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffuse_uda.config import ComputeConfig, GridConfig
+from diffuse_uda.algorithms.intensity_mixture import sharpen_probabilities
+from diffuse_uda.config import ComputeConfig, GridConfig, StudyConfig
 from diffuse_uda.training.device import autocast
+
+
+def label_probabilities(
+    model: nn.Module, image: Float[Tensor, "1 i j k"], config: StudyConfig
+) -> Float[Tensor, "klass i j k"]:
+    """Probabilities that a scan is labelled by: the network's answer, seconded by the scan's own intensities.
+
+    Args and device: as `predict_both_ways`.
+    """
+    return second_by_intensities(predict_probabilities(model, image, config.grid, config.compute), image, config)
+
+
+def second_by_intensities(
+    answer: Float[Tensor, "klass i j k"], image: Float[Tensor, "1 i j k"], config: StudyConfig
+) -> Float[Tensor, "klass i j k"]:
+    """Weighted mean of an answer and of what this scan's intensities make of it (`prediction.mixture-share`).
+
+    A network knows where structures are, the scan itself knows where they end. No other scan has a say, so the
+    labels of a scan do not depend on what else is labelled.
+    """
+    share = config.prediction.mixture_share
+    if share == 0.0:
+        return answer
+    (sharpened,) = sharpen_for_site([image], [answer], config)
+    return share * sharpened + (1.0 - share) * answer
+
+
+def sharpen_for_site(
+    images: Sequence[Float[Tensor, "1 i j k"]], answers: Sequence[Float[Tensor, "klass i j k"]], config: StudyConfig
+) -> list[Float[Tensor, "klass i j k"]]:
+    """What the intensities of some scans of one site make of the network's answers, as `pseudo-label` says."""
+    return sharpen_probabilities(
+        images,
+        answers,
+        num_iterations=config.pseudo_label.num_em_iterations,
+        shading_sigma_voxels=config.pseudo_label.shading_sigma_mm / min(config.grid.spacing_mm),
+    )
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from diffuse_uda.errors import CheckpointError, InputError
 from diffuse_uda.models import build_segmenter
 from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
 from diffuse_uda.training.device import choose_device, place
-from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.inference import label_probabilities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,11 @@ class LoadedSegmenter:
     config: StudyConfig
     label_names: tuple[str, ...]
     """Classes in the order of their values, background first."""
+
+    def network_alone(self) -> LoadedSegmenter:
+        """The same without the scan's own intensities (`prediction.mixture-share`): all that an exported form holds."""
+        prediction = self.config.prediction.model_copy(update={"mixture_share": 0.0})
+        return dataclasses.replace(self, config=self.config.model_copy(update={"prediction": prediction}))
 
 
 def segmenter_metadata(config: StudyConfig, label_names: tuple[str, ...]) -> dict[str, object]:
@@ -74,7 +80,7 @@ def segment_volume(segmenter: LoadedSegmenter, scan: Volume) -> Volume:
     grid = segmenter.config.grid
     case = prepare_volume("", scan, None, grid.spacing_mm, grid.patch_size)
     with torch.inference_mode():
-        probabilities = predict_probabilities(segmenter.model, case.image, grid, segmenter.config.compute)
+        probabilities = label_probabilities(segmenter.model, case.image, segmenter.config)
     return restore_to_scan(probabilities, case)
 
 

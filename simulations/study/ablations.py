@@ -69,6 +69,8 @@ def _changes(config: StudyConfig) -> tuple[Change, ...]:
             },
         ),
         Change(name="no-intensity-mixture", changes={"pseudo-label.num-em-iterations": 0}),
+        Change(name="mixture-relabels", changes={"pseudo-label.later-mixture-share": 0.5}),
+        Change(name="network-alone", changes={"prediction.mixture-share": 0.0}, from_adapt=True),
     )
 
 

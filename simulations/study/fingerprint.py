@@ -25,7 +25,8 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
     "style": _ADAPTED | {PhaseName.TRANSLATE},
     "adapt": _ADAPTED | {PhaseName.ENSEMBLE},
     "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.TRANSLATE, PhaseName.EVALUATE},
-    "pseudo_label": _ADAPTED | {PhaseName.PSEUDO_LABEL},
+    "pseudo_label": _ADAPTED | {PhaseName.PSEUDO_LABEL, PhaseName.EVALUATE},
+    "prediction": frozenset({PhaseName.EVALUATE}),
     "recolour": frozenset({PhaseName.RECOLOUR}),
     "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
     "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
@@ -36,7 +37,8 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
 }
 """Phases before which a section of the configuration is not read. A section that is not listed matters from the start.
 
-`pseudo_label` is read during adaptation already: it says how many global models a target remembers.
+`pseudo_label` is read during adaptation already: it says how many global models a target remembers. And it is read
+where scans are labelled to be scored, for its mixture has a share in that (`prediction`).
 """
 
 IN_PHASES = frozenset({"name", "preset", "method", "num_passes", "first_stage"})

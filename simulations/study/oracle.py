@@ -19,7 +19,7 @@ from diffuse_uda.reporting.scores import mean_defined
 from diffuse_uda.reporting.study_runs import OracleChoice
 from diffuse_uda.training.checkpoints import load_checkpoint, load_weights_
 from diffuse_uda.training.device import choose_device, place, use_threads
-from diffuse_uda.training.inference import predict_probabilities
+from diffuse_uda.training.inference import label_probabilities
 from diffuse_uda.types import ModelName, SiteRole, StateDict
 
 LABELLING = frozenset({PhaseName.PSEUDO_LABEL, PhaseName.RELABEL})
@@ -98,7 +98,7 @@ def case_scores(
     cases = test_cases(site, config.grid, SiteState(site.workspace / "state"))
     scores = {}
     for case, files in zip(cases, test_files(site), strict=True):
-        prediction = restore_to_scan(predict_probabilities(model, case.image, config.grid, config.compute), case).voxels
+        prediction = restore_to_scan(label_probabilities(model, case.image, config), case).voxels
         reference = load_label_map(files).voxels
         scores[case.case_id] = [dice(prediction, reference, label) for label in range(1, len(label_names))]
     return scores

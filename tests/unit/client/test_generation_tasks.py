@@ -14,6 +14,7 @@ from client.tasks import run_task
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.algorithms.structure_size import random_sizes
 from diffuse_uda.methods.phase import Task
+from diffuse_uda.training import inference
 from diffuse_uda.training.batches import Example
 from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, Scalar, StateDict
@@ -90,7 +91,7 @@ def test_the_mixture_tells_less_whenever_scans_are_labelled_again(
         return [torch.eye(7)[1].view(7, 1, 1, 1).repeat(1, 16, 16, 16) for _image in images]
 
     monkeypatch.setattr(generation_tasks, "predict_probabilities", probabilities)
-    monkeypatch.setattr(generation_tasks, "sharpen_probabilities", sharpened)
+    monkeypatch.setattr(inference, "sharpen_probabilities", sharpened)
     order = dataclasses.replace(order_for(Task.PSEUDO_LABEL, phase=phase), pass_index=pass_index)
     reply = run_task(target, config, order, first_weights(config))
     assert reply.metrics["confidence"] == pytest.approx(max(share, 1 - share))

@@ -112,7 +112,7 @@ def test_demo_runs_a_federation_on_given_centres_and_prints_where_the_report_is(
     assert federation.run_dir == tmp_path / "here"
 
 
-def test_without_data_the_demo_makes_its_own_cohort_and_takes_two_passes(
+def test_without_data_the_demo_makes_its_own_cohort_and_one_pass(
     small_cohort: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Federation] = []
@@ -124,7 +124,8 @@ def test_without_data_the_demo_makes_its_own_cohort_and_takes_two_passes(
     monkeypatch.setattr("simulations.__main__.write_cohort", lambda *_args, **_named: small_cohort)
     monkeypatch.setattr("simulations.__main__.run_federation", pretend)
     assert CliRunner().invoke(app, ["demo", "--out", str(tmp_path)]).exit_code == 0
-    assert seen[0].config.num_passes == 2
+    assert list(seen[0].centre_folders) == small_cohort
+    assert seen[0].config.num_passes == 1
 
 
 def test_flower_hands_its_overrides_to_the_engine(

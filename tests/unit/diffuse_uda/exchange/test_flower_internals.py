@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from flwr.app import ConfigRecord
 
 from diffuse_uda.exchange import flower_internals
 from diffuse_uda.exchange.flower_internals import (
@@ -76,6 +77,28 @@ def test_a_node_that_knocks_while_it_counts_as_online_is_forgotten_and_then_let_
     run_superlink([], gate=lambda: None, max_outage_s=60.0)
     assert [kind.activate_node(state, 7, 30.0) for _ in range(2)] == [False, True]
     assert kind.activate_node(state, 8, 30.0)
+
+
+def test_a_piece_that_comes_twice_has_arrived(started: Started) -> None:
+    """Flower's own state: its answer to the first sending got lost, so the node sends again."""
+    stores = _module("flwr.supercore.object_store").ObjectStoreFactory()
+    managers = _module("flwr.superlink.federation.noop_federation_manager")
+    factory = _module("flwr.server.superlink.linkstate").LinkStateFactory
+    tree = _module("flwr.proto.message_pb2").ObjectTree
+    run_superlink([], gate=lambda: None, max_outage_s=60.0)
+    assert started
+    state = factory(":memory:", managers.NoOpFederationManager(), stores).state()
+    piece, other = ConfigRecord({"n": 1}), ConfigRecord({"n": 2})
+    session = state.start_session(1)
+    for record in (piece, other):
+        assert state.preregister_object_tree(tree(object_id=record.object_id), session) == [record.object_id]
+    assert [state.store_object(1, session, piece.object_id, piece.deflate()) for _ in range(2)] == [True, True]
+    # another content under its name, what has not come, what nobody waits for
+    assert not state.store_object(1, session, piece.object_id, other.deflate())
+    assert not state.store_object(1, "another session", other.object_id, other.deflate())
+    assert not state.store_object(1, "another session", other.object_id, b"")
+    assert not state.store_object(1, session, "0" * 64, other.deflate())
+    assert state.object_store.get(piece.object_id) == piece.deflate()
 
 
 def fab(content: bytes, name: str | None = None) -> Any:

@@ -41,6 +41,13 @@ def test_harm_is_told_as_plainly_and_the_better_stage_is_named(compose: Callable
     )
 
 
+def test_the_generator_is_credited_with_what_it_added_to_recoloured_scans(compose: Callable[..., Headline]) -> None:
+    rows = {"source-only": 0.5, "asc-plus": 0.6, "recoloured": 0.75, "diffuse-uda": 0.8}
+    assert compose({"leeds": rows}).details[1] == (
+        "Training on recoloured scans, the stage before the generator, reached 0.750; Diffuse-UDA added 0.050."
+    )
+
+
 def test_a_change_below_half_a_hundredth_is_none(compose: Callable[..., Headline]) -> None:
     headline = compose({"leeds": {"source-only": 0.5, "asc-plus": 0.502, "diffuse-uda": 0.504}})
     assert headline.verdict is Verdict.SAME

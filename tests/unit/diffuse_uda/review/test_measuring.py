@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffuse_uda.config import StudyConfig
+from diffuse_uda.config import PredictionConfig, StudyConfig
 from diffuse_uda.data.volumes import load_volume
 from diffuse_uda.review.measuring import MeasuredCase, measure
 from diffuse_uda.review.scans import ReviewScan
-from diffuse_uda.training.prediction import LoadedSegmenter
+from diffuse_uda.training import inference
+from diffuse_uda.training.prediction import LoadedSegmenter, segment_volume
 from tests.review_cases import NAMES, ellipsoid, write_scan, write_volume
 
 CONFIG = StudyConfig.from_flat(
@@ -93,3 +94,18 @@ def test_a_segmentation_that_is_there_is_shown_and_compared(scan: ReviewScan, tm
     assert after is not None
     assert after < before
     assert given.structures[2].entropy == own.structures[2].entropy
+
+
+def test_the_page_shows_what_predict_would_write(
+    scan: ReviewScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scan's intensities have their word in both: here they say core everywhere."""
+    everywhere = torch.eye(3)[2].view(3, 1, 1, 1)
+    monkeypatch.setattr(
+        inference, "sharpen_probabilities", lambda images, _answers, **_: [everywhere.expand(3, *images[0].shape[1:])]
+    )
+    config = CONFIG.model_copy(update={"prediction": PredictionConfig(mixture_share=0.9)})
+    segmenter = replace(_segmenter(), config=config)
+    shown = load_volume(_measured(scan, segmenter, tmp_path).prediction)
+    np.testing.assert_array_equal(shown.voxels, segment_volume(segmenter, load_volume(scan.image)).voxels)
+    assert set(np.unique(shown.voxels[5:-5, 5:-5, 5:-5])) == {2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffuse_uda.config import ComputeConfig, GridConfig, StudyConfig
+from diffuse_uda.config import ComputeConfig, GridConfig, PredictionConfig, StudyConfig
 from diffuse_uda.data.volumes import Volume, load_volume, save_volume
 from diffuse_uda.errors import CheckpointError, ConfigError, InputError
 from diffuse_uda.models import build_segmenter, initial_weights
+from diffuse_uda.training import inference
 from diffuse_uda.training.checkpoints import save_checkpoint
-from diffuse_uda.training.prediction import LoadedSegmenter, load_segmenter, predict_scan, segmenter_metadata
+from diffuse_uda.training.prediction import (
+    LoadedSegmenter,
+    load_segmenter,
+    predict_scan,
+    segment_volume,
+    segmenter_metadata,
+)
 from diffuse_uda.types import ModelName
 
 LABELS = ("background", "ventricle", "myocardium")
@@ -180,3 +188,19 @@ def test_a_scan_larger_than_a_patch_is_segmented_in_windows(bright: LoadedSegmen
     label_map = load_volume(predict_scan(segmenter, write_scan(tmp_path / "in" / "scan.nii.gz"), tmp_path))
     found, wanted = label_map.voxels == 1, voxels() == 1000
     assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.85
+
+
+def test_the_scan_s_intensities_have_their_word_unless_the_network_alone_is_asked(
+    bright: LoadedSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mixture says class 2 everywhere, which the network never says."""
+    monkeypatch.setattr(inference, "sharpen_probabilities", lambda images, _answers, **_: [_sure_of(2, images[0])])
+    config = bright.config.model_copy(update={"prediction": PredictionConfig(mixture_share=0.9)})
+    seconded = dataclasses.replace(bright, config=config)
+    scan = Volume(voxels=voxels(), affine_mm=LPS_MM)
+    assert 2 in np.unique(segment_volume(seconded, scan).voxels)
+    assert 2 not in np.unique(segment_volume(seconded.network_alone(), scan).voxels)
+
+
+def _sure_of(klass: int, image: Tensor) -> Tensor:
+    return torch.eye(3)[klass].view(3, 1, 1, 1).expand(3, *image.shape[1:])

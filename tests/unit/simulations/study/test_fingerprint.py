@@ -62,12 +62,13 @@ def test_the_number_of_passes_and_the_name_change_nothing_before_the_last_row() 
         ("federation.quorum", 1.0, None),
         ("adapt.cut-mix", False, "evaluate-source-only"),
         ("style.window", 0.2, "evaluate-source-only"),
-        ("pseudo-label.num-ensembled-rounds", 5, "evaluate-source-only"),
+        ("pseudo-label.num-ensembled-rounds", 5, "warm-up"),
         ("denoiser.domain-conditioning", False, "pseudo-label"),
         ("diffuse.deform", False, "pseudo-label"),
         ("synthesise.batch-size", 2, "diffuse"),
         ("recolour.batch-size", 1, "keep-table"),
         ("refine.lambda-max", 1.0, "keep-table"),
+        ("prediction.mixture-share", 0.0, "warm-up"),
     ],
 )
 def test_a_key_matters_from_the_phase_that_reads_it_first(key: str, value: Scalar, last_shared: str | None) -> None:
