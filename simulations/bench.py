@@ -59,7 +59,7 @@ def run_bench(console: Console, *, seed: int = 0) -> None:
         highlight=False,
     )
     console.print(sites_table([measure_sites(num_sites, seed=seed) for num_sites in NUM_SITES]))
-    console.print(transport_table(*measure_transport(seed=seed)))
+    console.print(transport_table(measure_transport(seed=seed)))
 
 
 def sites_table(costs: Sequence[ServerCost]) -> Table:
@@ -76,24 +76,26 @@ def sites_table(costs: Sequence[ServerCost]) -> Table:
     return table
 
 
-def transport_table(plain: RoundTrip, packed: RoundTrip) -> Table:
-    """A model's round trip beside plain Flower's, with ratios."""
+def transport_table(pairs: Sequence[tuple[RoundTrip, RoundTrip]]) -> Table:
+    """A model's round trip beside plain Flower's, with ratios; a pair is plain, then packed, with hubs of one kind."""
     wanted = f"time {TRANSPORT_TIME_TARGET:g}x, memory {TRANSPORT_MEMORY_TARGET:g}x"
     model = f"{MODEL_BYTES / 1e6:.0f} MB in {NUM_TENSORS} tensors"
     table = Table(title=f"{model} there and back, in MB; wanted at most: {wanted}")
-    kinds = list(KINDS.values())
-    for name in ("way", "s", *kinds):
+    kinds = list(dict.fromkeys(KINDS.values()))
+    for name in ("hub keeps messages", "way", "s", *kinds):
         table.add_column(name, justify="right")
-    for trip in (plain, packed):
-        sizes = [f"{trip.peak_bytes[kind] / 1e6:.0f}" if kind in trip.peak_bytes else "-" for kind in kinds]
-        table.add_row(trip.way, f"{trip.seconds:.1f}", *sizes)
-    ratios = [
-        f"{packed.peak_bytes[kind] / plain.peak_bytes[kind]:.2f}x"
-        if kind in plain.peak_bytes and kind in packed.peak_bytes
-        else "-"
-        for kind in kinds
-    ]
-    table.add_row("ratio", f"{packed.seconds / plain.seconds:.2f}x", *ratios)
+    for plain, packed in pairs:
+        place = "on disk" if plain.has_database else "in memory"
+        for trip in (plain, packed):
+            sizes = [f"{trip.peak_bytes[kind] / 1e6:.0f}" if kind in trip.peak_bytes else "-" for kind in kinds]
+            table.add_row(place, trip.way, f"{trip.seconds:.1f}", *sizes)
+        ratios = [
+            f"{packed.peak_bytes[kind] / plain.peak_bytes[kind]:.2f}x"
+            if kind in plain.peak_bytes and kind in packed.peak_bytes
+            else "-"
+            for kind in kinds
+        ]
+        table.add_row(place, "ratio", f"{packed.seconds / plain.seconds:.2f}x", *ratios, end_section=True)
     return table
 
 

@@ -1,8 +1,10 @@
 """A model's round trip through Flower's processes: plain FedAvg on a state dict beside this project's codec and rounds.
 
-Hub, node, server app and client app are processes of their own, as in a deployment, on loopback and without TLS; both
-ways run in one go on one machine, each with a fresh hub. What is compared is a ratio. Memory is the resident set that
-the operating system reports for each process, the largest of any of its kind.
+Hub, node, server app and client app are processes of their own, as in a deployment, on loopback and without TLS; all
+ways run in one go on one machine, each with a fresh hub. What is compared is a ratio of equals: with a hub that keeps
+messages in memory, Flower's default, and with one that keeps them on disk, where they survive its restart, as this
+project's hub does. Memory is the resident set that the operating system reports for each process, the largest of its
+kind.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from diffuse_uda.deployment.service_environment import MEMORY_ENVIRONMENT
+from diffuse_uda.deployment.state_folder import keep_secret
 from diffuse_uda.errors import DiffuseUdaError
 from diffuse_uda.exchange.quiet import QUIET_ENVIRONMENT
+from server.gate import ControlAccess
 
 NUM_TENSORS = 700
 MODEL_BYTES = 400_000_000
@@ -36,6 +41,7 @@ KINDS = {
     "flwr-serverapp": "server app",
     "flwr-clientapp": "client app",
     "flower-superlink": "hub",
+    "superlink_process": "hub",
     "flower-supernode": "node",
 }
 """What a process is, by a word of its command line."""
@@ -54,6 +60,9 @@ class RoundTrip:
     """One way of sending a model out and back."""
 
     way: str
+    """`plain` or `packed`."""
+    has_database: bool
+    """Whether the hub keeps messages on disk."""
     seconds: float
     """From the model in the server app's memory to the new one there, the client app's start included."""
     peak_bytes: Mapping[str, int]
@@ -62,27 +71,37 @@ class RoundTrip:
 
 def measure_transport(
     *, num_tensors: int = NUM_TENSORS, model_bytes: int = MODEL_BYTES, seed: int = 0, timeout_s: float = 900.0
-) -> tuple[RoundTrip, RoundTrip]:
+) -> list[tuple[RoundTrip, RoundTrip]]:
     """Measure plain Flower, then this project's way, on equal weights.
+
+    Returns:
+        The two ways with a hub that keeps messages in memory, and with one that keeps them in a database.
 
     Raises:
         BenchError: If a run does not end well; with the end of its hub's log.
     """
     facts = {"num-tensors": num_tensors, "model-bytes": model_bytes, "seed": seed}
-    plain, packed = (_measure(way, facts, timeout_s) for way in ("plain", "packed"))
-    return plain, packed
+    return [
+        (
+            _measure("plain", facts, has_database=has_database, timeout_s=timeout_s),
+            _measure("packed", facts, has_database=has_database, timeout_s=timeout_s),
+        )
+        for has_database in (False, True)
+    ]
 
 
-def _measure(way: str, facts: Mapping[str, int], timeout_s: float) -> RoundTrip:
+def _measure(way: str, facts: Mapping[str, int], *, has_database: bool, timeout_s: float) -> RoundTrip:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as processes:
         home = Path(temporary)
         app, result_file = _write_app(home, way), home / "result.json"
         environment, port = _environment(home), _free_port()
+        environment |= MEMORY_ENVIRONMENT if way == "packed" else {}
         address = f"127.0.0.1:{port}"
         connection = f'[superlink]\ndefault = "own"\n[superlink.own]\naddress = "{address}"\ninsecure = true\n'
         (home / "config.toml").write_text(connection, encoding="utf-8")
-        served = ["flower-superlink", "--insecure", "--isolation", "subprocess"]
-        served += ["--host", "127.0.0.1", "--port", str(port)]
+        served = [*(_own_hub(home) if way == "packed" else ("flower-superlink",)), "--insecure"]
+        served += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
+        served += ["--database", str(home / "hub.db")] if has_database else []
         hub = processes.enter_context(_running(served, environment, home))
         _wait_until_healthy(hub, port, home)
         joined = ["flower-supernode", "--insecure", "--superlink", address, "--port", str(_free_port())]
@@ -105,7 +124,18 @@ def _measure(way: str, facts: Mapping[str, int], timeout_s: float) -> RoundTrip:
         if not result["is_right"]:
             msg = f"the round trip {way!r} brought back other weights than those that were sent"
             raise BenchError(msg)
-        return RoundTrip(way=way, seconds=float(result["seconds"]), peak_bytes=dict(peaks))
+        return RoundTrip(way=way, has_database=has_database, seconds=float(result["seconds"]), peak_bytes=dict(peaks))
+
+
+def _own_hub(home: Path) -> tuple[str, ...]:
+    """The start of this project's hub process; Flower's options follow."""
+    token = home / "admin-token"
+    keep_secret(token)
+    return (
+        *(sys.executable, "-m", "server.superlink_process", "--federation", "bench"),
+        *("--control", ControlAccess.LOOPBACK.value, "--admin-token", str(token)),
+        *("--max-request-bytes", str(64 * 2**20), "--longest-outage-s", "600", "--"),
+    )
 
 
 def _write_app(home: Path, way: str) -> Path:

@@ -61,6 +61,11 @@ TOUCHED: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "flwr.supercore.corestate.sql_corestate:SqlCoreState.store_object": (
                 "(self, run_id, session_id, object_id, object_content)"
             ),
+            "flwr.supercore.sql_mixin:SQLITE_PRAGMAS": (
+                "(('busy_timeout', '5000'), ('journal_mode', 'WAL'), ('synchronous', 'NORMAL'), "
+                "('foreign_keys', 'ON'), ('cache_size', '-64000'), ('temp_store', 'MEMORY'), "
+                "('mmap_size', '268435456'))"
+            ),
             "flwr.superlink.cli.flower_superlink:_parse_args_run_superlink": "()",
             "flwr.superlink.cli.flower_superlink:flower_superlink": "()",
             "flwr.superlink.extensions:get_middleware": "()",
@@ -115,6 +120,10 @@ TASK_HOME_PREFIX = "task-"
 _CUT_LINE = ("unexpected_eof", "eof occurred", "timed out", "connection reset")
 """What OpenSSL says when the line is cut in the middle of a handshake. Flower takes every word about TLS for a wrong
 certificate, and a node that gives up on a reply deletes it."""
+
+_DATABASE_MEMORY = MappingProxyType({"cache_size": "-4000", "mmap_size": "0"})
+"""SQLite's pragmas for the hub's database. Flower's, 64 MB of cache for each of up to 15 connections and 256 MB mapped,
+make a hub that keeps messages on disk hold more memory than one that keeps them in memory."""
 
 _GET_FAB = 4
 """Place of `get_fab` among the callbacks of a node's connection."""
@@ -203,8 +212,12 @@ def run_superlink(arguments: Sequence[str], *, gate: Callable[..., Any], max_out
     extensions = _module("flwr.superlink.extensions")
     fleet_handlers = _module("flwr.superlink.servicer.fleet.fleet_handlers")
     sql_corestate = _module("flwr.supercore.corestate.sql_corestate")
+    sql_mixin = _module("flwr.supercore.sql_mixin")
     link_state = _module("flwr.server.superlink.linkstate.sql_linkstate").SqlLinkState
 
+    sql_mixin.SQLITE_PRAGMAS = tuple(
+        (name, _DATABASE_MEMORY.get(name, value)) for name, value in sql_mixin.SQLITE_PRAGMAS
+    )
     inner = extensions.get_middleware
     extensions.get_middleware = lambda: (Middleware(gate), *inner())
     fleet_handlers.HEARTBEAT_MAX_INTERVAL = int(max_outage_s / HEARTBEAT_PATIENCE)

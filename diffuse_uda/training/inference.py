@@ -30,6 +30,14 @@ def second_by_intensities(
 
     A network knows where structures are, the scan itself knows where they end. No other scan has a say, so the
     labels of a scan do not depend on what else is labelled.
+
+    Args:
+        answer: The network's softmax; class 0 is background.
+        image: Intensities in [0, 1] on the working grid; zero is air and keeps the answer.
+        config: Share, iterations and width of the shading.
+
+    Returns:
+        Probabilities that sum to 1 over `klass`; the answer itself where the share is 0.
     """
     share = config.prediction.mixture_share
     if share == 0.0:

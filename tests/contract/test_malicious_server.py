@@ -224,7 +224,7 @@ def test_words_of_a_failure_leave_unsigned_if_even_the_log_cannot_be_written(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device", "/work/DOE_JANE")
+        raise OSError(28, "No space left on device", "/scans/DOE_JANE")
 
     monkeypatch.setattr("diffuse_uda.exchange.audit.AuditLog._write_head", full)
     assert server.order().error.reason == "train.adapt_target failed: OSError; the reason is in this site's log"

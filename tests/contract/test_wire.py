@@ -102,7 +102,7 @@ FAULTS: dict[str, Spoil] = {
     "broken rule": _raising(lambda token: BrokenRuleError(rule=token, found=token, wanted=token, fix=token)),
     "configuration": _raising(ConfigError),
     "geometry": _raising(GeometryError),
-    "checkpoint": _raising(lambda token: CheckpointError(f"/work/{token}/state")),
+    "checkpoint": _raising(lambda token: CheckpointError(f"/scans/{token}/state")),
     "memory": _raising(MemoryEstimateError),
     "exchange": _raising(ExchangeError),
     "subclass of ours": _raising(lambda token: type(f"{token}Error", (DiffuseUdaError,), {})(token)),

@@ -46,11 +46,27 @@ def test_the_table_of_sites_says_what_one_site_costs() -> None:
 
 
 def test_the_table_of_round_trips_gives_ratios() -> None:
-    plain = RoundTrip(way="plain", seconds=80.0, peak_bytes={"server app": 2_000_000_000, "hub": 1_000_000_000})
-    packed = RoundTrip(way="packed", seconds=40.0, peak_bytes={"server app": 1_500_000_000, "hub": 500_000_000})
-    lines = [line.replace("│", " ").split() for line in _shown(transport_table(plain, packed)).splitlines()]
-    assert ["plain", "80.0", "2000", "-", "1000", "-"] in lines
-    assert ["ratio", "0.50x", "0.75x", "-", "0.50x", "-"] in lines
+    pairs = [
+        (
+            RoundTrip(
+                way="plain",
+                has_database=has_database,
+                seconds=80.0,
+                peak_bytes={"server app": 2_000_000_000, "hub": 1_000_000_000},
+            ),
+            RoundTrip(
+                way="packed",
+                has_database=has_database,
+                seconds=seconds,
+                peak_bytes={"server app": 1_500_000_000, "hub": 500_000_000},
+            ),
+        )
+        for has_database, seconds in ((False, 40.0), (True, 20.0))
+    ]
+    lines = [line.replace("│", " ").split() for line in _shown(transport_table(pairs)).splitlines()]
+    assert ["in", "memory", "plain", "80.0", "2000", "-", "1000", "-"] in lines
+    assert ["in", "memory", "ratio", "0.50x", "0.75x", "-", "0.50x", "-"] in lines
+    assert ["on", "disk", "ratio", "0.25x", "0.75x", "-", "0.50x", "-"] in lines
 
 
 @pytest.mark.slow
@@ -63,8 +79,10 @@ def test_sites_are_measured_in_a_process_of_their_own() -> None:
 
 @pytest.mark.slow
 def test_both_ways_bring_the_right_weights_back_through_real_processes() -> None:
-    trips = measure_transport(num_tensors=6, model_bytes=400_000)
-    assert [trip.way for trip in trips] == ["plain", "packed"]
+    pairs = measure_transport(num_tensors=6, model_bytes=400_000)
+    trips = [trip for pair in pairs for trip in pair]
+    ways = [(trip.way, trip.has_database) for trip in trips]
+    assert ways == [("plain", False), ("packed", False), ("plain", True), ("packed", True)]
     for trip in trips:
         assert trip.seconds > 0.0
         assert set(trip.peak_bytes) == set(KINDS.values())

@@ -34,3 +34,8 @@ def test_a_proxy_of_the_hospital_is_not_asked_for_this_machine() -> None:
     made = service_environment({"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "intranet"}, flower_home=HOME)
     assert made["HTTPS_PROXY"] == "http://proxy:3128"
     assert made["NO_PROXY"] == made["no_proxy"] == "intranet,127.0.0.1,localhost,::1"
+
+
+def test_pools_of_memory_are_few_unless_the_administrator_says_otherwise() -> None:
+    assert service_environment({}, flower_home=HOME)["MALLOC_ARENA_MAX"] == "2"
+    assert service_environment({"MALLOC_ARENA_MAX": "8"}, flower_home=HOME)["MALLOC_ARENA_MAX"] == "8"

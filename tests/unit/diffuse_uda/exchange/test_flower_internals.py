@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from flwr.app import ConfigRecord
+from sqlalchemy import text
 
 from diffuse_uda.exchange import flower_internals
 from diffuse_uda.exchange.flower_internals import (
@@ -99,6 +100,18 @@ def test_a_piece_that_comes_twice_has_arrived(started: Started) -> None:
     assert not state.store_object(1, "another session", other.object_id, b"")
     assert not state.store_object(1, session, "0" * 64, other.deflate())
     assert state.object_store.get(piece.object_id) == piece.deflate()
+
+
+@pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")  # of Flower's migrations
+def test_a_database_holds_messages_on_disk_and_not_in_memory(started: Started, tmp_path: Path) -> None:
+    stores = _module("flwr.supercore.object_store").ObjectStoreFactory
+    run_superlink([], gate=lambda: None, max_outage_s=60.0)
+    assert started
+    store = stores(str(tmp_path / "hub.db")).store()
+    with store.session() as session:
+        pragmas = {name: session.execute(text(f"PRAGMA {name}")).scalar() for name in ("mmap_size", "cache_size")}
+        assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    assert pragmas == {"mmap_size": 0, "cache_size": -4000}
 
 
 def fab(content: bytes, name: str | None = None) -> Any:
