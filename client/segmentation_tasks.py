@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from client.refinement_losses import recolour_loss, refine_source_loss, refine_target_loss
 from client.segmentation_losses import (
     adapt_source_loss,
     adapt_target_loss,
     adaptation_ramp,
-    recolour_loss,
-    refine_source_loss,
-    refine_target_loss,
     supervised_loss,
 )
 from client.site_batches import labelled_examples, training_examples

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from client.ensembling_tasks import ensemble_loss, ensembling_ramp
 from client.generation_tasks import diffuse_loss, set_class_table_row
+from client.refinement_losses import recolour_loss, refine_source_loss, refine_target_loss
 from client.segmentation_losses import (
     StepLoss,
     adapt_source_loss,
     adapt_target_loss,
     adaptation_ramp,
-    recolour_loss,
-    refine_source_loss,
-    refine_target_loss,
     supervised_loss,
 )
 from client.segmentation_tasks import LARGEST_HALF_WIDTH

@@ -1,9 +1,12 @@
-"""A hub's double: it holds the hub's certificate, reads what comes out of the TLS of sites, and passes all of it on."""
+"""A hub's double: it holds the hub's certificate, reads what comes out of the TLS of sites, and passes all of it on.
+
+One thread does everything: OpenSSL crashes the process when two threads read and write one connection.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -37,44 +40,47 @@ def recording_proxy(hub: Path, hub_port: int, port: int) -> Iterator[Recording]:
     to_sites.load_cert_chain(hub / "hub.pem", hub / "hub.key")
     to_hub = ssl.create_default_context(cafile=hub / "ca.pem")
     recording = Recording(port=port)
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        thread = threading.Thread(target=_accept, args=(listener, to_sites, to_hub, hub_port, recording), daemon=True)
-        thread.start()
-        yield recording
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(10.0)
+    loop = asyncio.new_event_loop()
 
-
-def _accept(
-    listener: socket.socket, to_sites: ssl.SSLContext, to_hub: ssl.SSLContext, hub_port: int, recording: Recording
-) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            site, _ = listener.accept()
-            threading.Thread(target=_pass_on, args=(site, to_sites, to_hub, hub_port, recording), daemon=True).start()
-
-
-def _pass_on(
-    site: socket.socket, to_sites: ssl.SSLContext, to_hub: ssl.SSLContext, hub_port: int, recording: Recording
-) -> None:
-    # Whoever hangs up, on either side, hangs up on the other; a hub that is not there yet is a refused connection.
-    with contextlib.suppress(OSError), to_sites.wrap_socket(site, server_side=True) as from_site:
-        plain = socket.create_connection(("127.0.0.1", hub_port))
-        with to_hub.wrap_socket(plain, server_hostname="localhost") as from_hub:
+    async def pass_on(site: asyncio.StreamReader, to_site: asyncio.StreamWriter) -> None:
+        # A hub that is not there yet is a connection that ends at once.
+        with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(to_site):
+            hub, to_the_hub = await asyncio.open_connection(
+                "127.0.0.1", hub_port, ssl=to_hub, server_hostname="localhost"
+            )
             said, heard = bytearray(), bytearray()
             recording.from_sites.append(said)
             recording.to_sites.append(heard)
-            back = threading.Thread(target=_pump, args=(from_hub, from_site, heard), daemon=True)
-            back.start()
-            _pump(from_site, from_hub, said)
-            back.join()
+            with contextlib.closing(to_the_hub):
+                pumps = [asyncio.create_task(_pump(site, to_the_hub, said))]
+                pumps.append(asyncio.create_task(_pump(hub, to_site, heard)))
+                # Whoever hangs up, on either side, hangs up on the other.
+                _, left = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                for pump in left:
+                    pump.cancel()
+
+    async def hang_up() -> None:
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    server = loop.run_until_complete(asyncio.start_server(pass_on, "127.0.0.1", port, ssl=to_sites))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield recording
+    finally:
+        asyncio.run_coroutine_threadsafe(hang_up(), loop).result(10.0)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10.0)
+        loop.close()
 
 
-def _pump(source: ssl.SSLSocket, target: ssl.SSLSocket, record: bytearray) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while piece := source.recv(_PIECE):
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, record: bytearray) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await source.read(_PIECE):
             record += piece
-            target.sendall(piece)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+            target.write(piece)
+            await target.drain()

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from client import generation_tasks, segmentation_losses
+from client import generation_tasks
 from client.cases import training_cases
 from client.generation_tasks import appearance_of
 from client.site import Site
@@ -16,7 +16,6 @@ from diffuse_uda.algorithms.structure_size import random_sizes
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.training import inference
 from diffuse_uda.training.batches import Example
-from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, Scalar, StateDict
 from tests.tiny_site import first_weights, order_for, tiny_config
 
@@ -226,33 +225,6 @@ def test_every_site_describes_its_classes_and_trains_nothing(source: Site, targe
         assert reply.weights["class_table.volumes"][1 - domain].abs().sum() == 0
 
 
-def test_the_source_keeps_the_table_and_recolours_in_the_contrast_of_its_partner(
-    source: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config({"refine.class-contrast-share": 1.0, "recolour.num-local-steps": 1})
-    weights = first_weights(config, ModelName.DENOISER)
-    for domain, grey in enumerate((0.9, 0.3, 0.6)):
-        weights["class_table.rows"][domain] = 2 * grey - 1
-        weights["class_table.volumes"][domain] = 1.0
-    domains = ("source", "target", "other")
-    keep = dataclasses.replace(order_for(Task.KEEP_TABLE, phase="keep-table"), domains=domains)
-    assert run_task(source, config, keep, weights).num_examples == 2
-    seen = set()
-
-    def contrast(
-        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
-    ) -> torch.Tensor:
-        seen.add(round(float(known.means.mean()), 3))
-        return in_known_contrast(images, label_map, known, draw)
-
-    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
-    recolour = dataclasses.replace(order_for(Task.RECOLOUR, phase="recolour-for-2"), domains=domains, partner=2)
-    reply = run_task(source, config, recolour, first_weights(config))
-    assert reply.weights is not None
-    assert reply.metrics["loss"] > 0
-    assert seen == {0.6}
-
-
 def test_a_site_of_too_few_cases_tells_nothing_and_trains_beside_no_row(
     target: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,39 +239,6 @@ def test_a_site_of_too_few_cases_tells_nothing_and_trains_beside_no_row(
         assert all(tensor.equal(before[name]) for name, tensor in weights.items()) == (task is Task.DESCRIBE)
 
 
-@pytest.mark.parametrize(("partner", "contrasts"), [(1, set()), (2, {0.6}), (None, {0.6})])
-def test_the_source_takes_random_looks_for_a_target_that_tells_nothing(
-    source: Site,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    partner: int | None,
-    contrasts: set[float],
-) -> None:
-    """Rows of domain 1 are as they were sent, all zero: middle grey everywhere, and nothing around the structures."""
-    config = tiny_config({"refine.class-contrast-share": 1.0, "recolour.num-local-steps": 3, "recolour.batch-size": 2})
-    weights = first_weights(config, ModelName.DENOISER)
-    for domain, grey in ((0, 0.9), (2, 0.6)):
-        weights["class_table.rows"][domain] = 2 * grey - 1
-        weights["class_table.volumes"][domain] = 1.0
-    domains = ("source", "target", "other")
-    keep = dataclasses.replace(order_for(Task.KEEP_TABLE, phase="keep-table"), domains=domains)
-    run_task(source, config, keep, weights)
-    assert caplog.messages == ["site target tells nothing about its classes: random looks stand for its own"]
-    seen: set[float] = set()
-
-    def contrast(
-        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
-    ) -> object:
-        seen.update(round(float(row.mean()), 3) for row in known.means)
-        return in_known_contrast(images, label_map, known, draw)
-
-    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
-    recolour = dataclasses.replace(order_for(Task.RECOLOUR, phase="recolour"), domains=domains, partner=partner)
-    reply = run_task(source, config, recolour, first_weights(config))
-    assert reply.metrics["loss"] > 0
-    assert seen == contrasts
-
-
 def test_what_is_rendered_for_a_target_that_tells_nothing_keeps_its_surroundings(source: Site) -> None:
     config = tiny_config({"synthesise.deform": False})
     weights = _denoiser_that_knows(torch.zeros(2, 7))
@@ -309,25 +248,3 @@ def test_what_is_rendered_for_a_target_that_tells_nothing_keeps_its_surroundings
     shown = sum(int(((pair.image > 0) & (pair.label_map == 0)).sum()) for pair in state.load_examples("synthetic"))
     scanned = training_cases(source, config.grid, state)
     assert shown == sum(int(((case.image > 0) & (case.label_map == 0)).sum()) for case in scanned) > 100
-
-
-def test_real_and_rendered_examples_count_by_their_number(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config({"refine.batch-size": 3, "refine.synthetic-fraction": 0.33, "refine.num-local-steps": 1})
-    run_task(source, config, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(config, ModelName.DENOISER))
-
-    def loss_by_size(logits: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-        return logits.sum() * 0.0 + {2: 1.0, 1: 4.0}[len(logits)]
-
-    monkeypatch.setattr(segmentation_losses, "dice_ce_loss", loss_by_size)
-    reply = run_task(source, config, order_for(Task.REFINE_SOURCE, phase="refine"), first_weights(config))
-    # the mean over the three examples, twice: as large as the sum of two losses
-    assert reply.metrics["loss"] == pytest.approx(2 * (1.0 + 1.0 + 4.0) / 3)
-
-
-def test_without_weight_the_consistency_is_not_even_computed(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config({"refine.lambda-max": 0.0})
-    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
-    run_task(target, config, order_for(Task.SYNTHESISE, phase="synthesise"), first_weights(config, ModelName.DENOISER))
-    monkeypatch.setattr(segmentation_losses, "target_loss", None)
-    reply = run_task(target, config, order_for(Task.REFINE_TARGET, phase="refine"), first_weights(config))
-    assert reply.weights is not None

@@ -3,9 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,11 +15,9 @@ from client.site_batches import labelled_batch
 from client.site_state import SiteState
 from client.tasks import introduce, run_task
 from client.workplace import Workplace
-from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.errors import InputError
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.training.batches import Batch, Example
-from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.training.steps import source_loss
 from diffuse_uda.types import ModelName, Scalar
 from tests.tiny_site import LABEL_NAMES, first_weights, order_for, tiny_config, tiny_site
@@ -187,53 +183,6 @@ def test_a_known_look_is_added_to_random_ones_and_replaces_none(source: Site, mo
     for scan, (images, aligned) in zip(scans, terms, strict=True):
         # a site's own mean amplitudes change a scan of its own a little, a random contrast a lot
         assert float((aligned - scan.images).abs().mean()) < 0.5 * float((images - scan.images).abs().mean())
-
-
-@pytest.mark.parametrize(("partner", "domains", "grey"), [(None, {1, 2}, {0.3, 0.6}), (2, {2}, {0.6})])
-def test_the_source_refines_with_the_pairs_and_the_contrast_of_the_target_it_works_for(
-    source: Site,
-    monkeypatch: pytest.MonkeyPatch,
-    partner: int | None,
-    domains: set[int],
-    grey: set[float],
-) -> None:
-    config = tiny_config({"refine.class-contrast-share": 1.0})
-    order = replace(order_for(Task.REFINE_SOURCE, phase="refine"), partner=partner, domains=("source", "a", "b"))
-    state = SiteState(source.workspace / "state")
-    shape = (1, *config.grid.patch_size)
-    pairs = [
-        Example(image=torch.full(shape, 0.5), label_map=torch.ones(shape, dtype=torch.uint8), domain=domain)
-        for domain in (1, 2)
-    ]
-    state.save_examples("synthetic", pairs)
-    means = torch.tensor([[0.9] * 7, [0.3] * 7, [0.6] * 7])
-    volumes = torch.ones(3, 7)
-    state.save_tensors(
-        "appearance", {"means": means, "spreads": 0 * means, "background": torch.ones(3, 3), "volumes": volumes}
-    )
-    seen: dict[str, set[Any]] = {"domains": set(), "grey": set()}
-
-    def batch_of(
-        work: Workplace,
-        examples: list[Example],
-        size: int,
-        draw: torch.Generator,
-        *,
-        ratios: torch.Tensor | None = None,
-    ) -> Batch:
-        seen["domains"] |= {example.domain for example in examples} - {0}
-        return labelled_batch(work, examples, size, draw, ratios=ratios)
-
-    def contrast(
-        images: torch.Tensor, label_map: torch.Tensor, known: ClassAppearance, draw: torch.Generator
-    ) -> torch.Tensor:
-        seen["grey"] |= {round(float(row[0]), 3) for row in known.means}
-        return in_known_contrast(images, label_map, known, draw)
-
-    monkeypatch.setattr(segmentation_losses, "labelled_batch", batch_of)
-    monkeypatch.setattr(segmentation_losses, "in_known_contrast", contrast)
-    run_task(source, config, order, first_weights(config))
-    assert seen == {"domains": domains, "grey": grey}
 
 
 def test_a_target_never_reads_training_labels_even_if_they_lie_in_its_folder(
