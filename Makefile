@@ -16,7 +16,7 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help setup docs demo study study-ablations test chaos check format bench simulation publish lock clean
+.PHONY: help setup docs demo study study-ablations budgets test chaos check format bench simulation publish lock clean
 
 help:
 	@echo "make setup       a virtual environment with exactly the locked packages"
@@ -24,6 +24,7 @@ help:
 	@echo "make demo DATA=folder   the same on centre folders of your own (source_*, target_*)"
 	@echo "make study NAME=brain4 SEEDS=0,1,2   every method on the same patients, ends with results/brain4/table.md"
 	@echo "make study-ablations NAME=brain4     the same with one thing changed at a time"
+	@echo "make budgets     every method with 1, 2, 4, 8, 16 labelled source scans, ends with results/le_uda/table.md"
 	@echo "make simulation  the same apps under Flower's simulation engine (flwr run .)"
 	@echo "make test        every test that CI runs, with branch coverage"
 	@echo "make chaos       the slow ones: processes killed, disks full, hours of rounds, every byte on the wire"
@@ -59,6 +60,9 @@ study: setup
 study-ablations: NAME = phantom
 study-ablations: setup
 	$(RUN)/python -m simulations study $(NAME) --seeds $(SEEDS) --part $(PART) --ablations $(if $(DATA),--data $(DATA))
+
+budgets: setup
+	$(RUN)/python -m simulations budgets le_uda --seeds 0,1,2 --part $(PART) --take-apart-at 8
 
 simulation: setup
 	$(RUN)/python -m simulations flower

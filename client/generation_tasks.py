@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from client.site_batches import deformation_of, labelled_examples, training_examples
+from client.site_batches import deformation_of, labelled_examples, training_examples, unlabelled_examples
 from client.workplace import Workplace, trained
 from diffuse_uda.algorithms.domain_contrast import ClassAppearance, measure_appearance
 from diffuse_uda.algorithms.pseudo_labels import confidence_weight, ensemble_probabilities, pseudo_label
@@ -39,12 +39,15 @@ TRUSTED = 0.5
 
 
 def label_scans(work: Workplace, weights: StateDict) -> SiteReply:
-    """Target: label its training scans with the mean of the last global models, and keep how sure they were.
+    """Label the training scans without a label map with the mean of the last global models; keep how sure they were.
 
-    The last ones since scans were labelled before: those of an earlier part of the method are far worse.
+    These are all of a target's, and what a source has of them. The last models since scans were labelled before:
+    those of an earlier part of the method are far worse.
     """
     config = work.config
-    cases = training_examples(work)
+    cases = unlabelled_examples(work)
+    if not cases:
+        return SiteReply(num_examples=len(training_examples(work)), metrics={})
     remembered = work.state.recent_globals()
     models = [
         work.model(ModelName.SEGMENTER, kept)

@@ -44,7 +44,7 @@ def fit_supervised(work: Workplace, weights: StateDict, examples: list[Example],
         batch_size=fitting.batch_size,
         random_look_share=fitting.random_look_share,
     )
-    return _fitted(work, student, loss_at, fitting, len(examples))
+    return fitted(work, student, loss_at, fitting, len(examples))
 
 
 def adapt_source(work: Workplace, weights: StateDict) -> SiteReply:
@@ -52,7 +52,7 @@ def adapt_source(work: Workplace, weights: StateDict) -> SiteReply:
     examples = training_examples(work)
     student = work.model(ModelName.SEGMENTER, weights)
     loss_at = adapt_source_loss(work, student, examples, looks=_foreign_looks(work), draw=work.generator("batch"))
-    return _fitted(work, student, loss_at, work.config.adapt, len(examples))
+    return fitted(work, student, loss_at, work.config.adapt, len(examples))
 
 
 def adapt_target(work: Workplace, weights: StateDict) -> SiteReply:
@@ -64,7 +64,7 @@ def adapt_target(work: Workplace, weights: StateDict) -> SiteReply:
     )
     # The ramp acts on the learning rate: AdamW would normalise a factor on the loss away. Under SGD both are the same.
     ramp, follow = adaptation_ramp(work), _followed_by(work, teacher, student, work.config.adapt)
-    reply = _fitted(work, student, loss_at, work.config.adapt, len(examples), rate_scale=ramp, after_step=follow)
+    reply = fitted(work, student, loss_at, work.config.adapt, len(examples), rate_scale=ramp, after_step=follow)
     work.state.save_tensors("teacher", teacher.state_dict())
     return reply
 
@@ -74,7 +74,7 @@ def recolour(work: Workplace, weights: StateDict) -> SiteReply:
     examples = labelled_examples(work)
     student = work.model(ModelName.SEGMENTER, weights)
     loss_at = recolour_loss(work, student, examples, draw=work.generator("batch"))
-    return _fitted(work, student, loss_at, work.config.recolour, len(examples))
+    return fitted(work, student, loss_at, work.config.recolour, len(examples))
 
 
 def refine_source(work: Workplace, weights: StateDict) -> SiteReply:
@@ -82,7 +82,7 @@ def refine_source(work: Workplace, weights: StateDict) -> SiteReply:
     examples = labelled_examples(work)
     student = work.model(ModelName.SEGMENTER, weights)
     loss_at = refine_source_loss(work, student, examples, draw=work.generator("batch"))
-    return _fitted(work, student, loss_at, work.config.refine, len(examples))
+    return fitted(work, student, loss_at, work.config.refine, len(examples))
 
 
 def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
@@ -91,7 +91,7 @@ def refine_target(work: Workplace, weights: StateDict) -> SiteReply:
     student, teacher = work.model(ModelName.SEGMENTER, weights), _teacher(work, weights)
     loss_at = refine_target_loss(work, student, teacher, examples, draw=work.generator("batch"))
     follow = _followed_by(work, teacher, student, work.config.refine)
-    reply = _fitted(work, student, loss_at, work.config.refine, len(examples), after_step=follow)
+    reply = fitted(work, student, loss_at, work.config.refine, len(examples), after_step=follow)
     work.state.save_tensors("teacher", teacher.state_dict())
     return reply
 
@@ -142,7 +142,7 @@ def _foreign_looks(work: Workplace) -> list[Look]:
     return []
 
 
-def _fitted(
+def fitted(
     work: Workplace,
     student: nn.Module,
     loss_at: Callable[[int], Tensor],

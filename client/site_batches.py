@@ -17,15 +17,25 @@ from diffuse_uda.types import SiteRole
 
 
 def training_examples(work: Workplace) -> list[Example]:
-    """The site's own scans: with exact label maps at the source, without any at a target."""
-    return examples_of(training_cases(work.site, work.config.grid, work.state), work.domain)
+    """The site's own scans as a supervised or a target's task takes them: those with exact labels, or without any."""
+    wanted = work.site.role is SiteRole.SOURCE
+    return [example for example in _all_examples(work) if (example.label_map is not None) is wanted]
+
+
+def unlabelled_examples(work: Workplace) -> list[Example]:
+    """The site's scans without a label map: all of a target's, some of a source's or none."""
+    return [example for example in _all_examples(work) if example.label_map is None]
 
 
 def labelled_examples(work: Workplace) -> list[Example]:
-    """Scans with exact labels at the source, with pseudo-labels and their confidence at a target."""
-    if work.site.role is SiteRole.SOURCE:
-        return training_examples(work)
-    return work.state.load_examples("pseudo-labelled")
+    """Scans with exact label maps at the source; and, once scans were labelled, those with pseudo-labels."""
+    exact = training_examples(work) if work.site.role is SiteRole.SOURCE else []
+    return exact + work.state.load_examples("pseudo-labelled")
+
+
+def _all_examples(work: Workplace) -> list[Example]:
+    cases = training_cases(work.site, work.config.grid, work.state, work.config.source)
+    return examples_of(cases, work.domain)
 
 
 def labelled_batch(

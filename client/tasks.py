@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from client import evaluation_task, generation_tasks, local_adaptation_task, segmentation_tasks
+from client import ensembling_tasks, evaluation_task, generation_tasks, local_adaptation_task, segmentation_tasks
 from client.admission import let_in
 from client.cases import training_cases
 from client.site import Site
@@ -38,6 +38,8 @@ TASKS: Mapping[Task, Callable[[Workplace, StateDict], SiteReply]] = {
     Task.SYNTHESISE: generation_tasks.synthesise,
     Task.REFINE_SOURCE: segmentation_tasks.refine_source,
     Task.REFINE_TARGET: segmentation_tasks.refine_target,
+    Task.TRANSLATE: ensembling_tasks.translate,
+    Task.ENSEMBLE: ensembling_tasks.ensemble,
     Task.EVALUATE: evaluation_task.evaluate,
     Task.EVALUATE_LOCALLY: local_adaptation_task.evaluate_locally,
 }

@@ -48,6 +48,21 @@ class StyleProvider(StrEnum):
     """Every site publishes one mean amplitude block; has to be allowed by the exchange policy."""
 
 
+class Translator(StrEnum):
+    """What shows a real scan in the other domain's look, and back."""
+
+    DIFFUSION = "diffusion"
+    """Noise it part of the way and denoise it as the other domain, given its label map (SDEdit, arXiv:2108.01073)."""
+    ENCODING = "encoding"
+    """Follow its own domain's flow to noise and the other's back, without drawing any (DDIB, arXiv:2203.08382)."""
+    CLASS_CONTRAST = "class-contrast"
+    """The contrast that the class table holds of the other domain; no generator is trained for it."""
+    FOURIER = "fourier"
+    """Amplitudes of the other domain's published mean block."""
+    NONE = "none"
+    """Every scan stays as it is (an ablation)."""
+
+
 class GridConfig(_Section):
     """The grid every site resamples to before training."""
 
@@ -248,6 +263,37 @@ class RefineConfig(FitConfig):
     """Weight of the least certain voxel of a pseudo-label in the supervised loss; 1 ignores the uncertainty."""
 
 
+class SourceConfig(_Section):
+    """How much of the source's labels a run may use: the budget of a study of label efficiency."""
+
+    num_labelled: NonNegativeInt = 0
+    """Labelled training scans that keep their label map, 0 for all; the others take part without."""
+    label_draw: NonNegativeInt = 0
+    """Which ones: the first of an order that this number draws, so that a smaller budget is part of a larger one."""
+
+
+class EnsembleConfig(FitConfig):
+    """Federated rounds of self-ensembling between two looks of every scan (MT-UDA, LE-UDA)."""
+
+    num_rounds: NonNegativeInt = 6
+    num_local_steps: PositiveInt = 50
+    target_step_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
+    source_weight: SourceShare = 0.7
+    num_turns: PositiveInt = 2
+    """Times scans are labelled and translated anew, each followed by the rounds."""
+    translator: Translator = Translator.CLASS_CONTRAST
+    num_translations: PositiveInt = 2
+    """Looks that every scan is translated to and back, drawn anew each."""
+    translation_strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the generator's translators: how far a scan goes towards noise before it comes back in the other look."""
+    per_target: bool = False
+    """One student for every target, with the source as its partner, instead of one for all."""
+    intra_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    inter_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    adversarial_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-3
+    """0 leaves the critics out: MT-UDA."""
+
+
 class StyleConfig(_Section):
     """Where appearance alignment takes the other domain's look from."""
 
@@ -317,10 +363,15 @@ class StudyConfig(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "study"
     preset: Literal["small", "paper"] = "small"
-    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "plan"] = "diffuse-uda"
+    method: Literal["source-only", "shipped-and-adapted", "asc", "asc-plus", "diffuse-uda", "le-uda", "plan"] = (
+        "diffuse-uda"
+    )
     seed: NonNegativeInt = 0
     num_passes: Annotated[int, Field(ge=1, le=4)] = 1
     """Times the pseudo-label, diffuse, synthesise and refine phases run (Diffuse-UDA only)."""
+    first_stage: Literal["asc-plus", "le-uda"] = "asc-plus"
+    """What gives Diffuse-UDA its first pseudo-labels; after LE-UDA the source's unlabelled scans take part as well."""
+    source: SourceConfig = SourceConfig()
     grid: GridConfig = GridConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
@@ -334,6 +385,7 @@ class StudyConfig(_Section):
     diffuse: DiffuseConfig = DiffuseConfig()
     synthesise: SynthesiseConfig = SynthesiseConfig()
     refine: RefineConfig = RefineConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     federation: FederationConfig = FederationConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -343,6 +395,8 @@ class StudyConfig(_Section):
         if self.style.provider is StyleProvider.MEAN_BLOCK and not self.exchange.allow_style_blocks:
             msg = "style.provider = mean-block needs exchange.allow-style-blocks = true: a block is not a weight"
             raise ValueError(msg)
+        if self.ensembles:
+            self._require_translator()
         if self.method == "plan" and not self.exchange.allow_fingerprints:
             msg = "method = plan needs exchange.allow-fingerprints = true: a plan is made from what scans are like"
             raise ValueError(msg)
@@ -369,6 +423,28 @@ class StudyConfig(_Section):
                 msg = f"grid.patch-size {self.grid.patch_size} is not a multiple of {factor}, which the {network} needs"
                 raise ValueError(msg)
         return self
+
+    def _require_translator(self) -> None:
+        translator = self.ensemble.translator
+        if translator is Translator.CLASS_CONTRAST and not self.denoiser.class_table:
+            msg = "ensemble.translator = class-contrast needs denoiser.class-table = true: the table is the translator"
+            raise ValueError(msg)
+        if translator is Translator.FOURIER and not self.exchange.allow_style_blocks:
+            msg = "ensemble.translator = fourier needs exchange.allow-style-blocks = true: a block is not a weight"
+            raise ValueError(msg)
+        if translator in {Translator.DIFFUSION, Translator.ENCODING} and self.diffusion.recipe != "rectified-flow":
+            msg = f"ensemble.translator = {translator} needs diffusion.recipe = rectified-flow: no DDPM starts midway"
+            raise ValueError(msg)
+
+    @property
+    def ensembles(self) -> bool:
+        """Whether LE-UDA's phases are part of the study."""
+        return self.method == "le-uda" or (self.method == "diffuse-uda" and self.first_stage == "le-uda")
+
+    @property
+    def has_critics(self) -> bool:
+        """Whether the segmenter travels with critics of its features: LE-UDA's only difference to MT-UDA."""
+        return self.ensembles and self.ensemble.adversarial_weight > 0
 
     def to_flat(self) -> dict[str, Scalar]:
         """Flatten to dotted kebab-case keys with scalar values, as Flower's run-config wants them."""

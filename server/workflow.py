@@ -181,6 +181,7 @@ def fit_config(config: StudyConfig, phase: Phase) -> FitConfig:
         PhaseName.RECOLOUR: config.recolour,
         PhaseName.DIFFUSE: config.diffuse,
         PhaseName.REFINE: config.refine,
+        PhaseName.ENSEMBLE: config.ensemble,
     }
     if phase.name not in budgets:
         msg = f"phase {phase.label!r} exchanges weights, but the study has no budget for it; known: {sorted(budgets)}"

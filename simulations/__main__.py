@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +28,10 @@ from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
 from simulations.phantom.cohort import write_cohort
-from simulations.recipes import DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
+from simulations.recipes import BUDGETS, DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
 from simulations.rehearsal.plan import Kill, Rehearsal
 from simulations.rehearsal.rehearse import rehearse
+from simulations.study.budgets import carry_out_budgets
 from simulations.study.cohorts import study_folders
 from simulations.study.command import Wanted, carry_out_study
 from simulations.study.plan import Study
@@ -113,18 +115,8 @@ def study(
 ) -> None:
     """Compare every method on the same patients; finished jobs are not run again."""
     console = Console()
-    centres = check_centres(study_folders(name, data, target or ()))
-    flat: dict[str, Scalar] = {**STUDY, **working_grid(centres[0].files), "name": name}
-    flat.update(parse_override(item) for item in overrides or ())
-    plan = Study(
-        name=name,
-        config=StudyConfig.from_flat(flat),
-        centres=tuple(centres),
-        seeds=parse_seeds(seeds),
-        part=parse_part(part),
-        out=out / name,
-        command=describe_command(["python", "-m", "simulations", *sys.argv[1:]]),
-    )
+    folders = study_folders(name, data, target or ())
+    plan = _planned(name, folders, STUDY, seeds=seeds, part=part, out=out, overrides=overrides)
     wanted = Wanted(
         rows=[row for row in rows.split(",") if row],
         redo=redo or (),
@@ -134,6 +126,60 @@ def study(
     )
     if carry_out_study(plan, wanted, results or Path("results") / name, console):
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def budgets(
+    name: Annotated[str, typer.Argument(help="le_uda, le_uda-pdw-t1, or any name with --data.")] = "le_uda",
+    *,
+    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
+    numbers: Annotated[str, typer.Option("--budgets", help="Labelled source scans; comma-separated.")] = "1,2,4,8,16",
+    take_apart_at: Annotated[str, typer.Option(help="Budgets at which LE-UDA's ablations run as well.")] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated; each is a draw of the labelled scans, too.")] = "0,1,2",
+    part: Annotated[str, typer.Option(help="development; test only for a release; all.")] = "development",
+    rows: Annotated[str, typer.Option(help="Only the runs that give these rows; comma-separated.")] = "",
+    workers: Annotated[int | None, typer.Option(min=0, help="Jobs at a time; 0: in this process.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    results: Annotated[Path | None, typer.Option(help="Where tables go; results/<name>.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key for every row.")
+    ] = None,
+) -> None:
+    """Compare every method at several numbers of labelled source scans; finished jobs are not run again."""
+    folders = study_folders(name, data, target or ())
+    plan = _planned(name, folders, BUDGETS, seeds=seeds, part=part, out=out, overrides=overrides)
+    wanted = Wanted(
+        rows=[row for row in rows.split(",") if row], workers=(os.cpu_count() or 1) if workers is None else workers
+    )
+    apart = parse_numbers(take_apart_at, "--take-apart-at") if take_apart_at else ()
+    where = results or Path("results") / name
+    if carry_out_budgets(plan, parse_numbers(numbers, "--budgets"), wanted, where, Console(), take_apart_at=apart):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _planned(
+    name: str,
+    folders: Sequence[Path],
+    recipe: Mapping[str, Scalar],
+    *,
+    seeds: str,
+    part: str,
+    out: Path,
+    overrides: Sequence[str] | None,
+) -> Study:
+    centres = check_centres(folders)
+    flat: dict[str, Scalar] = {**recipe, **working_grid(centres[0].files), "name": name}
+    flat.update(parse_override(item) for item in overrides or ())
+    return Study(
+        name=name,
+        config=StudyConfig.from_flat(flat),
+        centres=tuple(centres),
+        seeds=parse_numbers(seeds, "--seeds"),
+        part=parse_part(part),
+        out=out / name,
+        command=describe_command(["python", "-m", "simulations", *sys.argv[1:]]),
+    )
 
 
 @app.command(name="rehearse")
@@ -184,16 +230,16 @@ def phantom_centres(seed: int) -> list[Path]:
     return write_cohort(folder, seed=seed, shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM)
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read `0,1,2`."""
     try:
-        seeds = tuple(int(item) for item in text.split(","))
+        numbers = tuple(int(item) for item in text.split(","))
     except ValueError:
-        seeds = (-1,)
-    if min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        msg = f"--seeds {text!r}: wanted different whole numbers from 0, such as --seeds 0,1,2"
+        numbers = (-1,)
+    if min(numbers) < 0 or len(set(numbers)) != len(numbers):
+        msg = f"{option} {text!r}: wanted different whole numbers from 0, such as {option} 0,1,2"
         raise typer.BadParameter(msg)
-    return seeds
+    return numbers
 
 
 def parse_part(text: str) -> EvaluationPart:

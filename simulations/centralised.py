@@ -58,8 +58,11 @@ from simulations.joint_loss import Term, evenly_spread, joint_loss, ramp_of, sit
 SUFFIX = "-centralised"
 """Behind every row of this reference."""
 
-WITH_TEACHER = frozenset({Task.ADAPT_TARGET, Task.REFINE_TARGET})
-"""Tasks that read the teacher. Before them a target remembers what it received, for the ensemble that labels."""
+REMEMBERING = frozenset({Task.ADAPT_TARGET, Task.REFINE_TARGET})
+"""Tasks before which a target remembers what it received, for the ensemble that labels."""
+
+WITH_TEACHER = REMEMBERING | {Task.ENSEMBLE}
+"""Tasks that read the teacher."""
 
 
 @dataclass(kw_only=True)
@@ -228,7 +231,7 @@ def train_jointly(pool: Pool, step: Step) -> dict[str, SiteRecord]:
     )
     if has_teacher:
         for work in works.values():
-            if work.order.task in WITH_TEACHER:
+            if work.order.task in REMEMBERING:
                 remember(work, received)
         pool.teacher = teacher.state_dict()
     pool.optimizer_state = result.optimizer_state

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from client.ensembling_tasks import ensemble_loss, ensembling_ramp
 from client.generation_tasks import diffuse_loss, set_class_table_row
 from client.refinement_losses import recolour_loss, refine_source_loss, refine_target_loss
 from client.segmentation_losses import (
@@ -110,16 +111,25 @@ def site_loss(work: Workplace, student: nn.Module, teacher: nn.Module, works: Se
         case Task.RECOLOUR | Task.REFINE_SOURCE:
             loss_of = recolour_loss if work.order.task is Task.RECOLOUR else refine_source_loss
             return loss_of(work, student, labelled_examples(work), draw=draw)
-        case Task.REFINE_TARGET:
-            return refine_target_loss(work, student, teacher, labelled_examples(work), draw=draw)
+        case Task.REFINE_TARGET | Task.ENSEMBLE:
+            is_ensemble = work.order.task is Task.ENSEMBLE
+            return (
+                ensemble_loss(work, student, teacher, draw=draw)
+                if is_ensemble
+                else refine_target_loss(work, student, teacher, labelled_examples(work), draw=draw)
+            )
         case _:
             msg = f"task {work.order.task.value!r} has no loss to add to others; teach it to `site_loss`"
             raise SiteTaskError(msg)
 
 
 def ramp_of(work: Workplace) -> float:
-    """Factor of the ramp that a target's round of adaptation has as a learning rate; 1 for every other task."""
-    return adaptation_ramp(work) if work.order.task is Task.ADAPT_TARGET else 1.0
+    """Factor of the ramp that a target's round of a task has as a learning rate; 1 where it has none."""
+    if work.order.task is Task.ADAPT_TARGET:
+        return adaptation_ramp(work)
+    if work.order.task is Task.ENSEMBLE and work.site.role is SiteRole.TARGET:
+        return ensembling_ramp(work)
+    return 1.0
 
 
 def paired_looks(works: Sequence[Workplace], role: SiteRole) -> list[Look]:

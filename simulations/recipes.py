@@ -37,6 +37,9 @@ STUDY: Mapping[str, Scalar] = MappingProxyType(
 )
 """What all rows of a study have in common; the ladder says what is different. Longer than the demo: minutes a phase."""
 
+BUDGETS: Mapping[str, Scalar] = MappingProxyType({**STUDY, "num-passes": 1, "recolour.num-turns": 2})
+"""The same at many budgets of source labels: one pass and two turns, because there are fifteen ladders to run."""
+
 PHANTOM_SHAPE: Triple = (32, 40, 32)
 PHANTOM_SPACING_MM: Spacing = (5.0, 5.0, 5.0)
 PATCH_SIZE: Triple = (40, 48, 40)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from client.admission import admitted
-from client.cases import examples_of
+from client.cases import chosen_labelled, examples_of
 from client.evaluation_task import evaluate
 from client.segmentation_tasks import fit_supervised
 from client.site import Site
@@ -77,6 +77,9 @@ def _plan(work: Workplace) -> tuple[list[Example], WarmUpConfig]:
     files = [
         dataclasses.replace(case, label_map=oracle[case.case_id]) for case in centre.train if case.case_id in oracle
     ]
+    if config.source.num_labelled:  # at a budget the ceiling has as many labelled scans as the source
+        kept = chosen_labelled(files, config.source)
+        files = [case for case in files if case.case_id in kept]
     cases = [prepare_case(case, config.grid.spacing_mm, config.grid.patch_size) for case in files]
     fitting = WarmUpConfig(
         num_rounds=1,

@@ -55,6 +55,38 @@ def sample_flow_euler(
 
 
 @torch.no_grad()
+def encode_flow_euler(
+    velocity_fn: VelocityFn, volumes: Volumes, num_inference_steps: int, *, end_time: float = 1.0
+) -> Volumes:
+    """Follow the flow from clean towards noise, the way `sample_flow_euler` comes back (DDIB, arXiv:2203.08382).
+
+    Each step takes the velocity at its end, the time that the step back will ask for: so no step asks for t = 0, and
+    where the velocity does not depend on where one is, the way back undoes the way there exactly.
+
+    Args:
+        velocity_fn: The denoiser; called with times rising from `end_time / num_inference_steps` to `end_time`.
+        volumes: Clean volumes.
+        num_inference_steps: Equal steps to take, at least 1.
+        end_time: How far to go, in (0, 1].
+
+    Returns:
+        What the flow carries the volumes to.
+
+    Raises:
+        ValueError: If there are no steps to take or the end is outside (0, 1].
+    """
+    _require_steps(num_inference_steps)
+    if not 0.0 < end_time <= 1.0:
+        msg = f"end_time must be in (0, 1], got {end_time}"
+        raise ValueError(msg)
+    step = end_time / num_inference_steps
+    for done in range(1, num_inference_steps + 1):
+        times = torch.full((volumes.shape[0],), done * step, dtype=volumes.dtype, device=volumes.device)
+        volumes = volumes - step * velocity_fn(volumes, times)
+    return volumes
+
+
+@torch.no_grad()
 def sample_ddpm(
     noise_fn: NoiseFn,
     noise: Volumes,

@@ -2,7 +2,7 @@
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
-from diffuse_uda.methods import asc, asc_plus, diffuse_uda, plan, shipped, source_only
+from diffuse_uda.methods import asc, asc_plus, diffuse_uda, le_uda, plan, shipped, source_only
 from diffuse_uda.methods.phase import Method, for_targets
 
 _BUILDERS = {
@@ -11,6 +11,7 @@ _BUILDERS = {
     "asc": asc.build,
     "asc-plus": asc_plus.build,
     "diffuse-uda": diffuse_uda.build,
+    "le-uda": le_uda.build,
     "plan": plan.build,
 }
 

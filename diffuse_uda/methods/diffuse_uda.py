@@ -2,8 +2,9 @@
 
 Phase by phase:
 
-    ASC+                      every phase of ASC+, hence its row for nothing
-    pseudo-label              targets: mean softmax of the last global models, argmax, small components removed
+    ASC+                      every phase of ASC+, hence its row for nothing; or every phase of LE-UDA (`first_stage`)
+    pseudo-label              targets (after LE-UDA the source, too): mean softmax of the last global models, argmax,
+                              small components removed
     repeat recolour.num_turns times:
       describe, keep-table    all: what their classes look like, a few numbers in the generator's weights
       recolour                for every target: source: its exact labels in that target's contrast, without a network;
@@ -22,8 +23,10 @@ Phase by phase:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from diffuse_uda.config import StudyConfig, StyleProvider
-from diffuse_uda.methods import asc_plus
+from diffuse_uda.methods import asc_plus, le_uda
 from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task, evaluation
 from diffuse_uda.types import ModelName, SiteRole
 
@@ -118,7 +121,20 @@ def recolours(config: StudyConfig) -> bool:
 
 def build(config: StudyConfig) -> Method:
     """Declare Diffuse-UDA with `config.num_passes` passes; an early pass is reported as `diffuse-uda-pass-<n>`."""
-    phases = (*asc_plus.build(config).phases, _labelling(PhaseName.PSEUDO_LABEL))
+    if config.first_stage == "le-uda":
+        first = le_uda.build(config).phases
+        own = tuple(replace(phase, after="le-uda") for phase in _own_phases(config, labels_source=True))
+    else:
+        first, own = asc_plus.build(config).phases, _own_phases(config, labels_source=False)
+    return Method(name="diffuse-uda", phases=(*first, *own), adapt=asc_plus.VARIANT)
+
+
+def _own_phases(config: StudyConfig, *, labels_source: bool) -> tuple[Phase, ...]:
+    """What follows the first stage."""
+    labelling = _labelling(PhaseName.PSEUDO_LABEL)
+    if labels_source:
+        labelling = replace(labelling, tasks=dict.fromkeys(SiteRole, Task.PSEUDO_LABEL))
+    phases: tuple[Phase, ...] = (labelling,)
     if recolours(config):
         for turn in range(config.recolour.num_turns):
             phases += _recolouring(config, turn)
@@ -130,4 +146,4 @@ def build(config: StudyConfig) -> Method:
             *_generator_pass(config, index),
             evaluation(row, pass_index=index, asks_source=not config.refine.per_target),
         )
-    return Method(name="diffuse-uda", phases=phases, adapt=asc_plus.VARIANT)
+    return phases

@@ -23,6 +23,8 @@ class PhaseName(StrEnum):
     DIFFUSE = "diffuse"
     SYNTHESISE = "synthesise"
     REFINE = "refine"
+    TRANSLATE = "translate"
+    ENSEMBLE = "ensemble"
     EVALUATE = "evaluate"
 
 
@@ -38,7 +40,7 @@ class Task(StrEnum):
     ADAPT_LOCALLY = "adapt_locally"
     """Target, local: adapt the shipped segmenter alone and keep it."""
     PSEUDO_LABEL = "pseudo_label"
-    """Target, local: label its training scans with the last global models."""
+    """Local: label the training scans that have no label map with the last global models."""
     DESCRIBE = "describe"
     """Both: what its classes look like, into its row of the generator's class table; nothing is trained."""
     KEEP_TABLE = "keep_table"
@@ -53,6 +55,10 @@ class Task(StrEnum):
     """Source: supervised steps on real and synthetic pairs."""
     REFINE_TARGET = "refine_target"
     """Target: supervised steps on its synthetic pairs, consistency on its scans."""
+    TRANSLATE = "translate"
+    """Both, local: its scans in another domain's look and back; they never leave."""
+    ENSEMBLE = "ensemble"
+    """Both: self-ensembling between the looks of its scans; at the source with its labels."""
     EVALUATE = "evaluate"
     """Any site with held-out labels: scores of the received segmenter. Only evaluations read a target's labels."""
     EVALUATE_LOCALLY = "evaluate_locally"
@@ -85,6 +91,8 @@ class Phase:
     """Which repetition of its part of the method this is, from 0: a turn of recolouring, a pass of the generator."""
     per_target: bool = False
     """Whether every target has rounds of its own with the source, and from then on a model of its own."""
+    after: str = ""
+    """Method that came before, where a second one follows in the same run."""
     partner: int | None = None
     """Domain of the one target that takes part, once a phase per target has been written out (`for_targets`)."""
 
@@ -92,8 +100,9 @@ class Phase:
     def label(self) -> str:
         """Unique name of this phase within its method, for journals and folders."""
         suffix = f"-{self.row}" if self.row else f"-{self.pass_index + 1}" if self.pass_index else ""
+        after = f"-after-{self.after}" if self.after else ""
         partner = "" if self.partner is None else f"-for-{self.partner}"
-        return f"{self.name.value}{suffix}{partner}"
+        return f"{self.name.value}{suffix}{after}{partner}"
 
     @property
     def checkpoint(self) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from diffuse_uda.config import DenoiserConfig, StudyConfig
+from diffuse_uda.models.critics import CriticisedSegmenter
 from diffuse_uda.models.denoiser import Denoiser
 from diffuse_uda.models.segmenter import build_segmenter
 from diffuse_uda.types import ModelName, StateDict
@@ -21,7 +22,8 @@ def build_denoiser(config: DenoiserConfig, num_classes: int) -> Denoiser:
 def build_model(config: StudyConfig, name: ModelName, num_classes: int) -> nn.Module:
     """Build one of the networks that travel."""
     if name is ModelName.SEGMENTER:
-        return build_segmenter(config.segmenter, num_classes)
+        segmenter = build_segmenter(config.segmenter, num_classes)
+        return CriticisedSegmenter(segmenter, config.segmenter) if config.has_critics else segmenter
     return build_denoiser(config.denoiser, num_classes)
 
 

@@ -31,6 +31,8 @@ _ROW_COLOURS = {
     "asc-plus": "#0072B2",
     "diffuse-uda-pass-1": "#E69F00",
     "diffuse-uda": "#D55E00",
+    "mt-uda": "#CC79A7",
+    "le-uda": "#6F4CFF",
     CEILING: "#000000",
 }
 _ROW_MARKERS = {
@@ -41,6 +43,8 @@ _ROW_MARKERS = {
     "asc-plus": "s",
     "diffuse-uda-pass-1": "d",
     "diffuse-uda": "D",
+    "mt-uda": "<",
+    "le-uda": "*",
     CEILING: "|",
 }
 

@@ -26,7 +26,10 @@ _ORDER = (
     "recoloured",
     _PASS,
     "diffuse-uda",
+    "mt-uda",
     "le-uda",
+    "le-uda-recoloured",
+    "le-uda-diffuse-uda",
     "*",
 )
 _NAMES = {
@@ -37,7 +40,10 @@ _NAMES = {
     "asc-plus": "ASC+",
     "recoloured": "Recoloured scans, no generator",
     "diffuse-uda": "Diffuse-UDA",
+    "mt-uda": "MT-UDA",
     "le-uda": "LE-UDA",
+    "le-uda-recoloured": "LE-UDA, then recoloured scans",
+    "le-uda-diffuse-uda": "LE-UDA, then Diffuse-UDA",
     CEILING: "Target-supervised",
 }
 _SPELLINGS = {"fda": "FDA", "cutmix": "CutMix", "ddpm": "DDPM"}

@@ -18,6 +18,8 @@ PHANTOM_SEED = 0
 KNOWN: Mapping[str, tuple[Path, tuple[str, ...]]] = {
     "brain4": (BRAIN4, ("target_t2w", "target_flair_real")),
     "brain4-pdw-t1": (BRAIN4, ("target_pdw", "target_t1_real")),
+    "le_uda": (BRAIN4, ("target_t2w", "target_flair_real")),
+    "le_uda-pdw-t1": (BRAIN4, ("target_pdw", "target_t1_real")),
 }
 """Folder and targets by the study's name. The real targets show the same people, so they are never in one study."""
 

@@ -54,6 +54,7 @@ def write_study(study: Study, jobs: Sequence[Job], folder: Path) -> Results:
         part=study.part,
         rows=[row for run in study.runs(with_ablations=False) for row in run.rows.values()],
         seeds=study.seeds,
+        headline=study.headline,
         environment={**describe_machine(), "command": study.command},
     )
     write_results(folder / "results.json", results)

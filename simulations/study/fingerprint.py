@@ -22,16 +22,17 @@ CHECKOUT = Path(__file__).parents[2]
 _ADAPTED = frozenset({PhaseName.ADAPT, PhaseName.ADAPT_LOCALLY})
 
 READ_BY: Mapping[str, frozenset[PhaseName]] = {
-    "style": _ADAPTED,
-    "adapt": _ADAPTED,
-    "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.EVALUATE},
-    "pseudo_label": _ADAPTED | {PhaseName.EVALUATE},
+    "style": _ADAPTED | {PhaseName.TRANSLATE},
+    "adapt": _ADAPTED | {PhaseName.ENSEMBLE},
+    "exchange": _ADAPTED | {PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.TRANSLATE, PhaseName.EVALUATE},
+    "pseudo_label": _ADAPTED | {PhaseName.PSEUDO_LABEL, PhaseName.EVALUATE},
     "prediction": frozenset({PhaseName.EVALUATE}),
     "recolour": frozenset({PhaseName.RECOLOUR}),
-    "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
-    "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE}),
+    "denoiser": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
+    "diffusion": frozenset({PhaseName.DIFFUSE, PhaseName.SYNTHESISE, PhaseName.TRANSLATE}),
     "diffuse": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE}),
     "synthesise": frozenset({PhaseName.SYNTHESISE}),
+    "ensemble": frozenset({PhaseName.TRANSLATE, PhaseName.ENSEMBLE}),
     "refine": frozenset({PhaseName.RECOLOUR, PhaseName.REFINE, PhaseName.ADAPT_LOCALLY}),
 }
 """Phases before which a section of the configuration is not read. A section that is not listed matters from the start.
@@ -40,7 +41,7 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
 where scans are labelled to be scored, for its mixture has a share in that (`prediction`).
 """
 
-IN_PHASES = frozenset({"name", "preset", "method", "num_passes"})
+IN_PHASES = frozenset({"name", "preset", "method", "num_passes", "first_stage"})
 """What is visible in the list of phases, or does not matter."""
 
 _DIGITS = 16
@@ -90,7 +91,9 @@ def _matters(config: StudyConfig, method: Method, done: Sequence[Phase]) -> dict
         for key, value in values.items()
         if key not in IN_PHASES and (key not in READ_BY or not names.isdisjoint(READ_BY[key]))
     }
-    return {**kept, "variant": str(method.adapt) if names - {PhaseName.WARM_UP, PhaseName.EVALUATE} else ""}
+    variant = str(method.adapt) if names - {PhaseName.WARM_UP, PhaseName.EVALUATE} else ""
+    # critics are part of the first model already, long before anything learns from them
+    return {**kept, "variant": variant, "has_critics": config.has_critics}
 
 
 def _spelt(phase: Phase) -> dict[str, Any]:

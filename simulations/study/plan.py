@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from client.site import EvaluationPart
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
 from diffuse_uda.reporting.machine import describe_machine
+from diffuse_uda.reporting.study_results import HEADLINE
 from diffuse_uda.types import Scalar, SiteRole
 from simulations.centres import Centre
 from simulations.study.ablations import ablations
@@ -29,6 +30,8 @@ _NEVER_READ = {
     Engine.CENTRALISED: ("federation",),
     Engine.TARGET_SUPERVISED: (
         "method",
+        "first_stage",
+        "ensemble",
         "denoiser",
         "diffusion",
         "diffuse",
@@ -56,6 +59,12 @@ class Study:
     out: Path
     """Folder of all runs of this study."""
     command: str
+    rungs: Callable[[StudyConfig], tuple[Run, ...]] = ladder
+    """The runs whose rows are compared, from the configuration."""
+    taken_apart: Callable[[StudyConfig], tuple[Run, ...]] = ablations
+    """Its ablations."""
+    headline: str = HEADLINE
+    """The row that is compared with every other."""
 
     def stages_dir(self, seed: int) -> Path:
         """Where boundaries between phases are kept."""
@@ -63,7 +72,7 @@ class Study:
 
     def runs(self, *, with_ablations: bool = True) -> tuple[Run, ...]:
         """The ladder, and what else is compared with it."""
-        return (*ladder(self.config), *(ablations(self.config) if with_ablations else ()))
+        return (*self.rungs(self.config), *(self.taken_apart(self.config) if with_ablations else ()))
 
 
 def jobs_of(study: Study, *, code: Path = CHECKOUT, from_scratch: Collection[str] = ()) -> list[Job]:
@@ -85,6 +94,8 @@ def jobs_of(study: Study, *, code: Path = CHECKOUT, from_scratch: Collection[str
 
 def _jobs_of_run(study: Study, run: Run, seed: int, code: Path) -> Iterator[Job]:
     flat: dict[str, Scalar] = {**study.config.to_flat(), **run.changes, "seed": seed, "compute.num-threads": 1}
+    if study.config.source.num_labelled:
+        flat["source.label-draw"] = seed
     config = StudyConfig.from_flat(flat)
     source = [centre for centre in study.centres if centre.role is SiteRole.SOURCE]
     targets = [centre for centre in study.centres if centre.role is SiteRole.TARGET]

@@ -14,6 +14,9 @@ from simulations.references import supervised_steps
 TARGET_PAIR = 4
 """Volumes of a step of cross-paired consistency: two scans, each in two looks."""
 
+_LOOKS_OF_ENSEMBLE = 3
+"""The student sees at most three looks of every volume."""
+
 _LOOKS = 2
 """The source sees every volume of its adaptation twice."""
 
@@ -32,6 +35,7 @@ def volumes_of_round(config: StudyConfig, task: Task) -> int:
         Task.DIFFUSE: (config.diffuse, config.diffuse.batch_size),
         Task.REFINE_SOURCE: (config.refine, config.refine.batch_size),
         Task.REFINE_TARGET: (config.refine, config.refine.batch_size + pair),
+        Task.ENSEMBLE: (config.ensemble, _LOOKS_OF_ENSEMBLE * config.ensemble.batch_size),
     }
     if task is Task.ADAPT_LOCALLY:  # alone, in one round, all that a target does in adaptation and refinement
         num_steps = sum(

@@ -14,7 +14,7 @@ from diffuse_uda.data.broken_rule import BrokenRuleError
 EVALUATION_PARTS = ("development", "test")
 MAX_CLASSES = 256
 """Classes are stored as uint8, once they are numbered without gaps."""
-_KEYS_WITH_PATHS = ("dataset", "training", "test", "evaluation")
+_KEYS_WITH_PATHS = ("dataset", "training", "test", "evaluation", "unlabelled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +27,8 @@ class DatasetDescription:
     num_training: int | None = None
     evaluation: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Part (`development`, `test`) to the cases in it."""
+    unlabelled: tuple[str, ...] = ()
+    """Training scans of a source that have no label map, on purpose."""
 
 
 def read_description(path: Path) -> tuple[DatasetDescription, list[BrokenRuleError]]:
@@ -58,6 +60,7 @@ def read_description(path: Path) -> tuple[DatasetDescription, list[BrokenRuleErr
         channel_name=_channel_name(content.get("channel_names"), broken),
         num_training=_num_training(content.get("numTraining"), broken),
         evaluation=_evaluation(content.get("evaluation", {}), broken),
+        unlabelled=_unlabelled(content.get("unlabelled", []), broken),
     )
     return description, broken
 
@@ -121,6 +124,13 @@ def _evaluation(parts: Any, broken: list[BrokenRuleError]) -> dict[str, tuple[st
     if twice := sorted(case for case, count in named.items() if count > 1):
         broken.append(BrokenRuleError("case-in-two-parts", found=f"{twice} more than once under evaluation"))
     return {part: tuple(cases) for part, cases in parts.items()}
+
+
+def _unlabelled(cases: Any, broken: list[BrokenRuleError]) -> tuple[str, ...]:  # noqa: ANN401 - raw JSON
+    if not isinstance(cases, list) or not all(isinstance(case, str) for case in cases):
+        broken.append(_invalid(f"unlabelled: {cases!r}", "list the ids of the unlabelled training scans"))
+        return ()
+    return tuple(sorted(set(cases)))
 
 
 def _unsafe_paths(content: Mapping[str, Any]) -> Iterator[BrokenRuleError]:

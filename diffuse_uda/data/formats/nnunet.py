@@ -2,7 +2,7 @@
 
     dataset.json
     imagesTr/<case>_0000.nii.gz      training scans
-    labelsTr/<case>.nii.gz           their label maps (source only)
+    labelsTr/<case>.nii.gz           their label maps (source only; `unlabelled` in dataset.json names scans without)
     imagesTs/, labelsTs/             scans to evaluate on, and their label maps
     oracle/labelsTr/<case>.nii.gz    label maps of a target's training scans (reference rows only)
 
@@ -57,6 +57,8 @@ class CentreFolder:
     channel_name: str = ""
     num_training: int | None = None
     """What `dataset.json` claims."""
+    unlabelled: frozenset[str] = frozenset()
+    """Ids of training scans that `dataset.json` declares to have no label map; one that is there is out of reach."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +105,11 @@ def list_centre(root: Path, site_id: str | None = None, *, follow_links: bool = 
         problems.extend(listing.problems)
     values = tuple(description.label_names)
     label_values = () if values == tuple(range(len(values))) else values
-    train = _pair(listings["imagesTr"], listings["labelsTr"], site, label_values, problems)
+    unlabelled = frozenset(description.unlabelled)
+    train = tuple(
+        replace(case, label_map=None) if case.case_id in unlabelled else case
+        for case in _pair(listings["imagesTr"], listings["labelsTr"], site, label_values, problems)
+    )
     test = _pair(listings["imagesTs"], listings["labelsTs"], site, label_values, problems)
     if not (train or listings["imagesTr"].files or listings["imagesTr"].problems):
         problem = BrokenRuleError("no-cases", found="no scans in imagesTr")
@@ -117,9 +123,11 @@ def list_centre(root: Path, site_id: str | None = None, *, follow_links: bool = 
         evaluation=description.evaluation or {"test": tuple(case.case_id for case in test)},
         channel_name=description.channel_name,
         num_training=description.num_training,
+        unlabelled=unlabelled,
     )
     problems.extend(_repeated_ids(centre))
     problems.extend(_unknown_evaluation_cases(centre, {problem.case for problem in problems}))
+    problems.extend(_unknown_unlabelled_cases(centre))
     return CentreListing(
         centre=centre,
         problems=problems,
@@ -224,3 +232,14 @@ def _unknown_evaluation_cases(centre: CentreFolder, refused: Collection[str]) ->
                     found=f"{case_id!r} under evaluation.{part} of dataset.json, and no such scan in imagesTs",
                 )
                 yield rule.at(centre=centre.site_id, case=case_id, file=str(centre.root / "dataset.json"))
+
+
+def _unknown_unlabelled_cases(centre: CentreFolder) -> Iterable[Finding]:
+    for case_id in sorted(centre.unlabelled - {case.case_id for case in centre.train}):
+        rule = BrokenRuleError(
+            "unknown-unlabelled-case",
+            found=f"{case_id!r} under unlabelled of dataset.json, and no such scan in imagesTr",
+            wanted="ids of scans in imagesTr",
+            fix="correct the id, or add the scan",
+        )
+        yield rule.at(centre=centre.site_id, case=case_id, file=str(centre.root / "dataset.json"))

@@ -49,7 +49,7 @@ def judge_names(centre: CentreFolder, role: SiteRole, label_names: Mapping[int, 
         yield BrokenRuleError("no-labels-at-source", found=found).at(centre=centre.site_id, file=labels_folder)
     else:
         for case in centre.train:
-            if case.label_map is None:
+            if case.label_map is None and case.case_id not in centre.unlabelled:
                 rule = BrokenRuleError("image-without-label-map", found=f"no labelsTr/{case.case_id}.nii.gz")
                 yield rule.at(centre=centre.site_id, case=case.case_id, file=str(case.image))
 

@@ -120,7 +120,7 @@ LABELS = (
         slug="no-labels-at-source",
         code="L40",
         reaction=Reaction.RUN,
-        wanted="labelsTr/<case>.nii.gz for every scan: the source is what all centres learn from",
+        wanted="labelsTr/<case>.nii.gz for some scans at least: the source is what all centres learn from",
         fix="add the label maps, or give this centre the role of a target",
     ),
 )

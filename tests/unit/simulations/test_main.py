@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from diffuse_uda.types import Scalar
-from simulations.__main__ import app, parse_override, parse_part, parse_seeds, print_table
+from simulations.__main__ import app, parse_numbers, parse_override, parse_part, print_table
 from simulations.federation import Federation
 from simulations.study.command import Wanted
 from simulations.study.plan import Study
@@ -40,10 +40,10 @@ def test_an_override_without_a_value_is_refused() -> None:
 
 
 def test_seeds_are_different_whole_numbers() -> None:
-    assert parse_seeds("0,1,2") == (0, 1, 2)
+    assert parse_numbers("0,1,2", "--seeds") == (0, 1, 2)
     for wrong in ("", "0,", "0,0", "-1", "1.5"):
         with pytest.raises(typer.BadParameter, match="different whole numbers"):
-            parse_seeds(wrong)
+            parse_numbers(wrong, "--seeds")
 
 
 def test_a_part_is_a_known_one() -> None:

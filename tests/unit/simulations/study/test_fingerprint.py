@@ -40,6 +40,14 @@ def test_methods_share_what_comes_before_they_part() -> None:
     assert _shared(_keys(method="source-only"), asc) == ["warm-up", "evaluate-source-only"]
 
 
+def test_a_model_with_critics_shares_nothing_with_one_without() -> None:
+    le_uda, mt_uda = _keys(method="le-uda"), _keys(method="le-uda", ensemble__adversarial_weight=0.0)
+    assert _shared(le_uda, _keys(method="asc")) == _shared(le_uda, mt_uda) == []
+    assert _shared(mt_uda, _keys(method="source-only")) == ["warm-up", "evaluate-source-only"]
+    other = _keys(method="le-uda", ensemble__inter_weight=1.0)
+    assert _shared(le_uda, other)[-1] == "describe"
+
+
 def test_the_number_of_passes_and_the_name_change_nothing_before_the_last_row() -> None:
     one, two = _keys(), _keys(num_passes=2, name="other")
     assert _shared(one, two)[-1] == "refine-for-2"

@@ -136,3 +136,19 @@ def test_problems_of_names_and_description_come_together(make_centre: MakeCentre
     (root / "imagesTr" / "case0_0000.mha").touch()
     problems = list_centre(root).problems
     assert [problem.rule for problem in problems] == ["invalid-dataset-json", "unsupported-format", "channel-suffix"]
+
+
+def test_scans_declared_without_labels_have_none_even_where_a_label_map_lies(make_centre: MakeCentre) -> None:
+    centre = read_centre(make_centre(unlabelled=["case2", "case1"]))
+    assert [case.case_id for case in centre.train if case.label_map is not None] == ["case0"]
+    assert centre.unlabelled == {"case1", "case2"}
+    assert all(case.label_map is not None for case in centre.test)
+
+
+def test_a_declared_scan_has_to_be_there(make_centre: MakeCentre) -> None:
+    assert _rules(make_centre(unlabelled=["case1", "case9", "case3"])) == ["unknown-unlabelled-case"] * 2
+
+
+@pytest.mark.parametrize("wrong", ["case1", [1], {"case1": True}])
+def test_what_is_no_list_of_ids_is_refused(make_centre: MakeCentre, wrong: object) -> None:
+    assert _rules(make_centre(unlabelled=wrong)) == ["invalid-dataset-json"]

@@ -219,3 +219,13 @@ def test_training_labels_of_a_target_stay_out_of_reach_of_the_record(spoiler: An
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "intake.json").write_text(content)
     assert read_record(tmp_path / "intake.json") is None
+
+
+def test_a_source_may_declare_scans_without_labels_but_not_all_of_them(make_centre: Any) -> None:
+    root = make_centre(unlabelled=["case1", "case2"])
+    (root / "labelsTr" / "case2.nii.gz").unlink()
+    report = check_centre(root, SOURCE, site_id="leeds")
+    assert [case.label_map is not None for case in report.centre.train] == [True, False, False]
+    with pytest.raises(InputError) as caught:
+        check_centre(make_centre("york", unlabelled=["case0", "case1", "case2"]), SOURCE, site_id="york")
+    assert "no-labels-at-source" in [finding.rule for finding in caught.value.findings]

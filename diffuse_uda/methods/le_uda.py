@@ -1,0 +1,83 @@
+"""LE-UDA, federated (arXiv:2212.02078), and its predecessor MT-UDA (arXiv:2203.12454), which has no critics.
+
+Phase by phase:
+
+    warm-up                   source: supervised steps on its labelled scans, hence the row `source-only` for nothing
+    repeat ensemble.num_turns times:
+      pseudo-label            all: their unlabelled scans, the source's included
+      describe                all: what their classes look like, a few numbers in the generator's weights
+      diffuse                 all: steps of the generator, only where the generator translates
+      translate               all: every scan in another domain's look and back: every site has both looks of its scans
+      ensemble                source: supervision on its labelled scans in all looks; both: the student in the
+                              source-like look against its teacher in the same look with noise, and in the other
+                              look; critics that tell the student's features from the teacher's
+      evaluate
+
+Every loss touches scans of one origin only, so each is computed where they are, and averaging loses nothing.
+"""
+
+from __future__ import annotations
+
+from diffuse_uda.config import StudyConfig, Translator
+from diffuse_uda.methods import source_only
+from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task, evaluation
+from diffuse_uda.types import ModelName, SiteRole
+
+OF_THE_TABLE = {Translator.CLASS_CONTRAST, Translator.DIFFUSION, Translator.ENCODING}
+OF_THE_GENERATOR = {Translator.DIFFUSION, Translator.ENCODING}
+
+
+def build(config: StudyConfig) -> Method:
+    """Declare LE-UDA, or MT-UDA where the critics weigh nothing."""
+    phases = source_only.build(config).phases
+    for turn in range(config.ensemble.num_turns):
+        phases += _turn(config, turn)
+    phases += (evaluation("le-uda", asks_source=not config.ensemble.per_target),)
+    return Method(name="le-uda", phases=phases)
+
+
+def _turn(config: StudyConfig, turn: int) -> tuple[Phase, ...]:
+    ensemble = config.ensemble
+    return (
+        _of_all(
+            # later scans are labelled by the students alone: the models remembered before them are far worse
+            PhaseName.RELABEL if turn else PhaseName.PSEUDO_LABEL,
+            ModelName.SEGMENTER,
+            Task.PSEUDO_LABEL,
+            turn,
+        ),
+        *([_of_all(PhaseName.DESCRIBE, ModelName.DENOISER, Task.DESCRIBE, turn)] if _has_table(config) else []),
+        *(
+            [_of_all(PhaseName.DIFFUSE, ModelName.DENOISER, Task.DIFFUSE, turn, config.diffuse.num_rounds)]
+            if ensemble.translator in OF_THE_GENERATOR
+            else []
+        ),
+        _of_all(PhaseName.TRANSLATE, ModelName.DENOISER, Task.TRANSLATE, turn),
+        _of_all(
+            PhaseName.ENSEMBLE,
+            ModelName.SEGMENTER,
+            Task.ENSEMBLE,
+            turn,
+            ensemble.num_rounds,
+            per_target=ensemble.per_target,
+        ),
+    )
+
+
+def _has_table(config: StudyConfig) -> bool:
+    return config.denoiser.class_table and config.ensemble.translator in OF_THE_TABLE
+
+
+def _of_all(
+    name: PhaseName, model: ModelName, task: Task, turn: int, num_rounds: int = 1, *, per_target: bool = False
+) -> Phase:
+    stays = task in {Task.PSEUDO_LABEL, Task.TRANSLATE}
+    return Phase(
+        name=name,
+        model=model,
+        tasks={SiteRole.SOURCE: task, SiteRole.TARGET: task},
+        exchange=Exchange.NOTHING if stays else Exchange.WEIGHTS,
+        num_rounds=num_rounds,
+        pass_index=turn,
+        per_target=per_target,
+    )

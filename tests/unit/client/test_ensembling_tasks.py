@@ -1,0 +1,157 @@
+"""Looks of a site's scans, and a round of self-ensembling on them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from client.ensembling_tasks import EXACT, PSEUDO, ensembling_ramp
+from client.site import Site
+from client.site_state import SiteState
+from client.tasks import run_task
+from client.workplace import open_workplace
+from diffuse_uda.config import StudyConfig
+from diffuse_uda.errors import SiteTaskError
+from diffuse_uda.exchange.orders import WorkOrder
+from diffuse_uda.methods.phase import Task
+from diffuse_uda.models.critics import CriticisedSegmenter
+from diffuse_uda.types import ModelName, Scalar, StateDict
+from tests.tiny_site import first_weights, order_for, tiny_config
+
+TRANSLATORS = ["diffusion", "encoding", "class-contrast", "fourier", "none"]
+
+
+def le_config(**changes: Scalar) -> StudyConfig:
+    return tiny_config(
+        {
+            "method": "le-uda",
+            "segmenter.channels": "[4, 8, 8, 8]",
+            "ensemble.num-local-steps": 1,
+            "ensemble.target-step-fraction": 1.0,
+            **changes,
+        }
+    )
+
+
+def denoiser_with_table(config: StudyConfig) -> StateDict:
+    weights = first_weights(config, ModelName.DENOISER)
+    for domain, grey in enumerate((0.3, 0.7, 0.5)):
+        weights["class_table.rows"][domain] = 2 * grey - 1
+        weights["class_table.background"][domain] = 2 * grey - 1
+    weights["class_table.spreads"] += 0.1
+    weights["class_table.volumes"] += 1.0
+    return weights
+
+
+def prepared(site: Site, config: StudyConfig, **order: object) -> SiteState:
+    """A site that has labelled and translated its scans."""
+    state = SiteState(site.workspace / "state")
+    label = order_for(Task.PSEUDO_LABEL, phase="pseudo-label")
+    run_task(site, config, label, first_weights(config))
+    translate = dataclasses.replace(order_for(Task.TRANSLATE, phase="translate"), **order)  # type: ignore[arg-type]
+    run_task(site, config, translate, denoiser_with_table(config))
+    return state
+
+
+def test_a_source_translates_what_it_labelled_itself_apart_from_its_exact_labels(source: Site) -> None:
+    state = prepared(source, le_config(**{"source.num-labelled": 1}), domains=("source", "target", "other"))
+    exact, pseudo = state.load_examples(EXACT), state.load_examples(PSEUDO)
+    # one scan of each kind, two translations
+    assert (len(exact), len(pseudo)) == (2, 2)
+    assert all(example.image.shape == (3, 16, 16, 16) for example in exact + pseudo)
+    own, across, back = exact[0].image
+    assert not torch.equal(own, across)
+    assert not torch.equal(across, back)
+    # the second translation goes to the other target
+    assert not torch.equal(exact[0].image[1], exact[1].image[1])
+    assert torch.equal(exact[0].image[0], exact[1].image[0])
+
+
+def test_the_other_look_has_the_contrast_of_the_other_domain(target: Site) -> None:
+    state = prepared(target, le_config())
+    assert state.load_examples(EXACT) == []
+    views = state.load_examples(PSEUDO)
+    assert len(views) == 4
+    for example in views:
+        assert example.label_map is not None
+        inside = (example.label_map[0] > 0) & (example.image[1] > 0)
+        assert inside.any()
+
+
+@pytest.mark.parametrize("translator", TRANSLATORS)
+def test_every_translator_makes_looks_that_the_ensemble_learns_from(target: Site, translator: str) -> None:
+    options: dict[str, Scalar] = {"ensemble.translator": translator, "exchange.allow-style-blocks": True}
+    config = le_config(**options)
+    blocks = {site: torch.full((1, 1, 3, 3, 2), 5.0) for site in ("source", "target")}
+    state = prepared(target, config, style_blocks=blocks)
+    own, across, back = state.load_examples(PSEUDO)[0].image
+    assert torch.equal(own, across) is (translator == "none")
+    assert torch.equal(own, back) is (translator == "none")
+    weights = first_weights(config)
+    reply = run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), weights)
+    assert reply.weights is not None
+    assert reply.metrics["loss"] > 0
+    changed = {name.split(".")[0] for name in weights if not weights[name].equal(reply.weights[name])}
+    assert changed == {"segmenter", "intra", "inter"}
+
+
+def test_only_a_source_with_exact_labels_has_a_supervised_term(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config(**{"source.num-labelled": 1, "ensemble.batch-size": 1})
+    prepared(source, config)
+    seen: list[int] = []
+
+    def counted(logits: torch.Tensor, label_map: torch.Tensor, **_: object) -> torch.Tensor:
+        seen.append(len(logits))
+        assert len(logits) == len(label_map)
+        return logits.sum() * 0.0
+
+    monkeypatch.setattr("client.ensembling_tasks.dice_ce_loss", counted)
+    run_task(source, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+    # its one exact scan in all three looks; the other scan of the batch is in the consistency alone
+    assert seen == [1, 1, 1]
+
+
+def test_a_target_reads_no_label_not_even_its_own(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config()
+    prepared(target, config)
+    monkeypatch.setattr("client.ensembling_tasks.dice_ce_loss", None)
+    assert run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config)).weights
+
+
+def test_the_teacher_is_kept_from_round_to_round_of_a_phase(target: Site) -> None:
+    config = le_config()
+    state = prepared(target, config)
+    for server_round in (1, 2):
+        order = order_for(Task.ENSEMBLE, phase="ensemble", server_round=server_round)
+        run_task(target, config, order, first_weights(config))
+    teacher = state.load_tensors("teacher-ensemble")
+    assert teacher is not None
+    assert teacher.keys() == first_weights(config).keys()
+    assert state.load_tensors("teacher-ensemble-2") is None
+
+
+def test_without_critics_the_segmenter_travels_alone(target: Site) -> None:
+    config = le_config(**{"ensemble.adversarial-weight": 0.0})
+    prepared(target, config)
+    reply = run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+    assert reply.weights is not None
+    work = open_workplace(target, config, order_for(Task.ENSEMBLE, phase="ensemble"))
+    assert not isinstance(work.model(ModelName.SEGMENTER, reply.weights), CriticisedSegmenter)
+
+
+def test_the_teachers_word_grows_in_the_first_turn_and_counts_whole_in_the_next(target: Site) -> None:
+    def ramp(server_round: int, pass_index: int) -> float:
+        order: WorkOrder = dataclasses.replace(
+            order_for(Task.ENSEMBLE, phase="ensemble", server_round=server_round), pass_index=pass_index
+        )
+        return ensembling_ramp(open_workplace(target, le_config(), order))
+
+    assert ramp(1, 0) < ramp(2, 0) == 1.0
+    assert ramp(1, 1) == 1.0
+
+
+def test_looks_have_to_be_made_first(target: Site) -> None:
+    with pytest.raises(SiteTaskError, match="`translate` has to come before"):
+        run_task(target, le_config(), order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(le_config()))
