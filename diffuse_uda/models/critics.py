@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from monai.networks.blocks import Convolution
-from monai.networks.nets import SegResNet, UNet
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -26,6 +24,8 @@ class FeatureCritic(nn.Sequential):
 
     def __init__(self, in_channels: int) -> None:
         """Build three convolutions, which see seven positions along each axis."""
+        from monai.networks.blocks import Convolution  # noqa: PLC0415 - seconds, for those alone who build a network
+
         super().__init__(
             Convolution(3, in_channels, CRITIC_CHANNELS, kernel_size=3, norm=None, act="LEAKYRELU"),
             Convolution(3, CRITIC_CHANNELS, CRITIC_CHANNELS, kernel_size=3, norm=None, act="LEAKYRELU"),
@@ -82,11 +82,13 @@ def decoder_levels(segmenter: nn.Module) -> tuple[nn.Module, ...]:
     Raises:
         ConfigError: If the decoder has fewer levels.
     """
+    from monai.networks.nets import SegResNet, UNet  # noqa: PLC0415 - seconds, for those alone who build a network
+
     network = segmenter.network if isinstance(segmenter, BlockwiseNetwork) else segmenter
     if isinstance(network, SegResNet):
         levels = list(network.up_layers)[::-1]
     elif isinstance(network, UNet):
-        levels = _unet_levels(network)
+        levels = _unet_levels(network.model)
     else:
         msg = f"critics need a UNet or a SegResNet, found {type(network).__name__}"
         raise ConfigError(msg)
@@ -115,12 +117,13 @@ def verdicts(critics: nn.ModuleList, features: Sequence[Tensor], *, learns: bool
     ]
 
 
-def _unet_levels(network: UNet) -> list[nn.Module]:
-    """Up-blocks from fine to coarse; the finest of all puts out logits and is left out."""
-    levels, block = [], network.model
+def _unet_levels(model: nn.Module) -> list[nn.Module]:
+    """Up-blocks of a UNet's `model` from fine to coarse; the finest of all puts out logits and is left out."""
+    levels: list[nn.Module] = []
+    block = model
     while isinstance(block, nn.Sequential) and len(block) > NUM_LEVELS:
         levels.append(block[2])
-        block = block[1].submodule
+        block = block[1].get_submodule("submodule")
     return levels[1:]
 
 
