@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from client.site import EVALUATION_PARTS, EvaluationPart
 from diffuse_uda.command_line import EXIT_FAILED, run_command_line
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.reporting.machine import describe_command
@@ -27,6 +26,21 @@ from server.federation_report import PAGE as FEDERATION_PAGE
 from simulations.bench import run_bench
 from simulations.centres import check_centres, find_centres
 from simulations.federation import Federation, run_federation, run_under_flower
+from simulations.options import (
+    Data,
+    Fresh,
+    Overrides,
+    Part,
+    ResultsDir,
+    Rows,
+    Runs,
+    Seed,
+    Targets,
+    Workers,
+    parse_numbers,
+    parse_override,
+    parse_part,
+)
 from simulations.phantom.cohort import write_cohort
 from simulations.recipes import BUDGETS, DEMO, PHANTOM_SHAPE, PHANTOM_SPACING_MM, STUDY, working_grid
 from simulations.rehearsal.plan import Kill, Rehearsal
@@ -42,16 +56,14 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.command()
 def demo(
     *,
-    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
+    data: Data = None,
     name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "demo",
-    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    target: Targets = None,
+    seed: Seed = 0,
+    out: Runs = Path("runs"),
     references: Annotated[bool, typer.Option(help="Train target-supervised where labels lie aside.")] = True,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever an interrupted run has left.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
-    ] = None,
+    fresh: Fresh = False,
+    overrides: Overrides = None,
 ) -> None:
     """Run one federation from scans to report; without --data, on a procedural cohort."""
     console = Console()
@@ -78,12 +90,10 @@ def demo(
 def flower(
     *,
     name: Annotated[str, typer.Option(help="Name of the run; results go to <out>/<name>.")] = "flower",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever an interrupted run has left.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
-    ] = None,
+    seed: Seed = 0,
+    out: Runs = Path("runs"),
+    fresh: Fresh = False,
+    overrides: Overrides = None,
 ) -> None:
     """Run the demo's federation under Flower's simulation engine, as `flwr run .` does, and clean up after it."""
     console = Console()
@@ -98,20 +108,18 @@ def flower(
 def study(
     name: Annotated[str, typer.Argument(help="brain4, brain4-pdw-t1, phantom, or any name with --data.")],
     *,
-    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
+    data: Data = None,
+    target: Targets = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
-    part: Annotated[str, typer.Option(help="development; test only for a release; all.")] = "development",
-    rows: Annotated[str, typer.Option(help="Only the runs that give these rows; comma-separated.")] = "",
+    part: Part = "development",
+    rows: Rows = "",
     redo: Annotated[list[str] | None, typer.Option(help="Run the run that gives this row again.")] = None,
     ablations: Annotated[bool, typer.Option("--ablations", help="The ablations as well.")] = False,
-    workers: Annotated[int | None, typer.Option(min=0, help="Jobs at a time; 0: in this process.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    results: Annotated[Path | None, typer.Option(help="Where tables go; results/<name>.")] = None,
+    workers: Workers = None,
+    out: Runs = Path("runs"),
+    results: ResultsDir = None,
     keep_stages: Annotated[bool, typer.Option("--keep-stages", help="Keep what runs could go on from.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key for every row.")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Compare every method on the same patients; finished jobs are not run again."""
     console = Console()
@@ -132,19 +140,17 @@ def study(
 def budgets(
     name: Annotated[str, typer.Argument(help="le_uda, le_uda-pdw-t1, or any name with --data.")] = "le_uda",
     *,
-    data: Annotated[Path | None, typer.Option(help="Folder with one folder a centre: source*, target*.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="A target folder to take; may be repeated.")] = None,
+    data: Data = None,
+    target: Targets = None,
     numbers: Annotated[str, typer.Option("--budgets", help="Labelled source scans; comma-separated.")] = "1,2,4,8,16",
     take_apart_at: Annotated[str, typer.Option(help="Budgets at which LE-UDA's ablations run as well.")] = "",
     seeds: Annotated[str, typer.Option(help="Comma-separated; each is a draw of the labelled scans, too.")] = "0,1,2",
-    part: Annotated[str, typer.Option(help="development; test only for a release; all.")] = "development",
-    rows: Annotated[str, typer.Option(help="Only the runs that give these rows; comma-separated.")] = "",
-    workers: Annotated[int | None, typer.Option(min=0, help="Jobs at a time; 0: in this process.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    results: Annotated[Path | None, typer.Option(help="Where tables go; results/<name>.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key for every row.")
-    ] = None,
+    part: Part = "development",
+    rows: Rows = "",
+    workers: Workers = None,
+    out: Runs = Path("runs"),
+    results: ResultsDir = None,
+    overrides: Overrides = None,
 ) -> None:
     """Compare every method at several numbers of labelled source scans; finished jobs are not run again."""
     folders = study_folders(name, data, target or ())
@@ -185,15 +191,13 @@ def _planned(
 @app.command(name="rehearse")
 def rehearse_command(
     *,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     targets: Annotated[int, typer.Option(min=1, help="Sites beside the source.")] = 1,
     kill: Annotated[list[Kill] | None, typer.Option(help="Kill it at work and start it again; repeat.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder; otherwise a temporary one, gone after success.")] = None,
     limit_s: Annotated[float, typer.Option(min=60.0, help="Longest time of the run, in seconds.")] = 1800.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, progress to standard error.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one configuration key.")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Run a federation as in hospitals: processes, TLS, keys; it has to end with the weights of one process."""
     folder = Path(tempfile.mkdtemp(prefix="rehearsal-")) if out is None else out
@@ -228,43 +232,6 @@ def phantom_centres(seed: int) -> list[Path]:
     """Folders of the procedural cohort; written on first use."""
     folder = Path("cohorts") / f"phantom-{seed}"
     return write_cohort(folder, seed=seed, shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM)
-
-
-def parse_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read `0,1,2`."""
-    try:
-        numbers = tuple(int(item) for item in text.split(","))
-    except ValueError:
-        numbers = (-1,)
-    if min(numbers) < 0 or len(set(numbers)) != len(numbers):
-        msg = f"{option} {text!r}: wanted different whole numbers from 0, such as {option} 0,1,2"
-        raise typer.BadParameter(msg)
-    return numbers
-
-
-def parse_part(text: str) -> EvaluationPart:
-    """Read which held-out scans are scored."""
-    for part in EVALUATION_PARTS:
-        if text == part:
-            return part
-    msg = f"--part {text!r}: wanted one of {', '.join(EVALUATION_PARTS)}"
-    raise typer.BadParameter(msg)
-
-
-def parse_override(item: str) -> tuple[str, Scalar]:
-    """Read `key=value`; the value is an integer, a number, true/false, or text."""
-    key, separator, text = item.partition("=")
-    if not separator:
-        msg = f"--set {item!r}: wanted KEY=VALUE, such as --set adapt.num-rounds=4"
-        raise typer.BadParameter(msg)
-    if text in {"true", "false"}:
-        return key, text == "true"
-    for kind in (int, float):
-        try:
-            return key, kind(text)
-        except ValueError:
-            continue
-    return key, text
 
 
 def _name_pages(run_dir: Path, console: Console) -> None:

@@ -44,9 +44,7 @@ def sample_flow_euler(
         ValueError: If there are no steps to take or the start is outside (0, 1].
     """
     _require_steps(num_inference_steps)
-    if not 0.0 < start_time <= 1.0:
-        msg = f"start_time must be in (0, 1], got {start_time}"
-        raise ValueError(msg)
+    _require_on_line("start_time", start_time)
     volumes, step = noise, start_time / num_inference_steps
     for remaining in range(num_inference_steps, 0, -1):
         times = torch.full((noise.shape[0],), remaining * step, dtype=noise.dtype, device=noise.device)
@@ -76,9 +74,7 @@ def encode_flow_euler(
         ValueError: If there are no steps to take or the end is outside (0, 1].
     """
     _require_steps(num_inference_steps)
-    if not 0.0 < end_time <= 1.0:
-        msg = f"end_time must be in (0, 1], got {end_time}"
-        raise ValueError(msg)
+    _require_on_line("end_time", end_time)
     step = end_time / num_inference_steps
     for done in range(1, num_inference_steps + 1):
         times = torch.full((volumes.shape[0],), done * step, dtype=volumes.dtype, device=volumes.device)
@@ -179,4 +175,10 @@ def _require_steps(num_inference_steps: int) -> None:
     """Refuse to sample in no steps at all, which would hand the noise back."""
     if num_inference_steps < 1:
         msg = f"num_inference_steps must be at least 1, got {num_inference_steps}"
+        raise ValueError(msg)
+
+
+def _require_on_line(name: str, time: float) -> None:
+    if not 0.0 < time <= 1.0:
+        msg = f"{name} must be in (0, 1], got {time}"
         raise ValueError(msg)

@@ -41,7 +41,7 @@ def render_budgets(results: Mapping[str, Any]) -> bytes:
             color=row_colour(row),
             marker=row_marker(row),
             markersize=6.5,
-            linewidth=2.6 if row == _headline(results) else 1.4,
+            linewidth=2.6 if row == results["headline"] else 1.4,
             linestyle="--" if row in {FLOOR, CEILING} else "-",
             capsize=2.5,
         )
@@ -63,7 +63,3 @@ def _points(results: Mapping[str, Any], row: str) -> list[tuple[int, float, floa
         if summary is not None and summary["dice_mean"] is not None:
             found.append((int(budget), 100 * summary["dice_mean"], 100 * (summary["dice_std"] or 0.0)))
     return found
-
-
-def _headline(results: Mapping[str, Any]) -> str:
-    return next((one["row"] for one in results["comparisons"].values()), "")

@@ -30,8 +30,9 @@ def combine_budgets(
         environment: Commit, machine and command of this evaluation.
 
     Returns:
-        JSON values: `budgets.<n>.<method>.{dice_mean, gap_closed_mean, ...}`, and for every budget how the headline
-        compares with the other rows (`comparisons`). Everything else is in the results of the single budgets.
+        JSON values: `budgets.<n>.<method>.{dice_mean, gap_closed_mean, ...}`, the row that the study is about
+        (`headline`), and for every budget how it compares with the other rows (`comparisons`). Everything else is in
+        the results of the single budgets.
 
     Raises:
         ValueError: If the studies are not of the same part or not about the same row.
@@ -48,6 +49,7 @@ def combine_budgets(
     return {
         "schema": SCHEMA,
         "part": next((one["part"] for one in ordered.values()), None),
+        "headline": next((one["comparisons"]["row"] for one in ordered.values()), ""),
         "seeds": sorted({seed for one in ordered.values() for seed in one["seeds"]}),
         "rows": row_order(row for one in ordered.values() for row in one["rows"] if not is_ablation(row)),
         "budgets": {

@@ -25,13 +25,13 @@ def budget_markdown(results: Mapping[str, Any]) -> str:
     Returns:
         Markdown that ends with a newline.
     """
-    seeds = results["seeds"]
+    seeds, headline = results["seeds"], row_name(results["headline"])
     said = f"On the {results['part']} part; {plural(len(seeds), 'seed')}: {', '.join(map(str, seeds)) or 'none'}."
     parts = [
         section("Mean Dice % by number of labelled source scans", _by_budget(results, _dice), [said, _DRAWS]),
         section("Gap closed %", _by_budget(results, _gap), [_CEILING]),
         section(
-            f"{row_name(_headline(results))} against the other rows, Dice points",
+            f"{headline} against the other rows, Dice points",
             _by_budget(results, _difference),
             [
                 "Pooled patients; in brackets the p of Wilcoxon's test with Holm's correction within a budget.",
@@ -74,7 +74,3 @@ def _difference(results: Mapping[str, Any], budget: str, row: str) -> str:
 
 def _p(comparison: Mapping[str, Any]) -> str:
     return f"p {p_text(comparison['p_holm'])}"
-
-
-def _headline(results: Mapping[str, Any]) -> str:
-    return next((one["row"] for one in results["comparisons"].values()), "")

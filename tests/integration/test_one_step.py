@@ -36,12 +36,11 @@ from diffuse_uda.training.looks import Look, aligned
 from diffuse_uda.training.seeding import derive_generator
 from diffuse_uda.training.steps import source_loss, target_loss
 from diffuse_uda.types import ModelName, SiteRole, StateDict, WeightUpdate
+from tests.nested_boxes import NUM_CLASSES, SIZE, nested_boxes
 
 ETA = 0.01
 LAMBDA = 200.0
 """As at the end of ASC's ramp; without it the targets would hardly move anything."""
-NUM_CLASSES = 3
-SIZE = 16
 HALF_WIDTH = 4
 STUDY = StudyConfig(segmenter=SegmenterConfig(channels=(4, 8)), grid=GridConfig(patch_size=(SIZE, SIZE, SIZE)))
 TARGETS = ("leeds", "york")
@@ -65,9 +64,7 @@ class Hospital:
 @pytest.fixture
 def hospitals() -> list[Hospital]:
     """Nested boxes of three classes; every hospital shows them in a contrast and a texture of its own."""
-    label_map = torch.zeros(2, 1, SIZE, SIZE, SIZE, dtype=torch.int64)
-    label_map[:, :, 3:13, 3:13, 3:13] = 1
-    label_map[0, :, 5:9, 5:11, 5:11], label_map[1, :, 6:11, 4:9, 5:11] = 2, 2
+    label_map = nested_boxes()
     contrasts = {"oxford": (0.3, 0.9), "leeds": (0.8, 0.4), "york": (0.5, 0.2)}
     found = []
     for index, (site_id, (outer, inner)) in enumerate(contrasts.items()):

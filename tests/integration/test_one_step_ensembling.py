@@ -23,10 +23,9 @@ from diffuse_uda.models.critics import CriticisedSegmenter
 from diffuse_uda.training.ensembling import EnsemblingTerms, ensembling_terms
 from diffuse_uda.training.seeding import derive_generator
 from diffuse_uda.types import ModelName, SiteRole, StateDict, WeightUpdate
+from tests.nested_boxes import NUM_CLASSES, SIZE, nested_boxes
 
 ETA = 0.01
-NUM_CLASSES = 3
-SIZE = 16
 FLAT = {
     "method": "le-uda",
     "segmenter.channels": "[4, 4, 8, 8]",
@@ -48,9 +47,7 @@ class Hospital:
 
 @pytest.fixture
 def hospitals() -> list[Hospital]:
-    label_map = torch.zeros(2, 1, SIZE, SIZE, SIZE, dtype=torch.int64)
-    label_map[:, :, 3:13, 3:13, 3:13] = 1
-    label_map[0, :, 5:9, 5:11, 5:11], label_map[1, :, 6:11, 4:9, 5:11] = 2, 2
+    label_map = nested_boxes()
     found = []
     for index, site_id in enumerate(("oxford", "leeds", "york")):
         draw = derive_generator(0, "scans", site_id)

@@ -10,17 +10,12 @@ from rich.console import Console
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
-from simulations.centres import Centre, check_centres
+from simulations.centres import Centre
 from simulations.study import budgets
 from simulations.study.budget_ladder import budget_ladder, le_uda_ablations
 from simulations.study.budgets import budget_studies, carry_out_budgets
 from simulations.study.command import Wanted
 from simulations.study.plan import Study, jobs_of
-
-
-@pytest.fixture(scope="module")
-def centres(small_cohort: list[Path]) -> tuple[Centre, ...]:
-    return tuple(check_centres(small_cohort))
 
 
 @pytest.fixture

@@ -10,17 +10,12 @@ from rich.console import Console
 
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import ConfigError
-from simulations.centres import Centre, check_centres
+from simulations.centres import Centre
 from simulations.study import command
 from simulations.study.command import Wanted, carry_out_study, drop_stages, only_one
 from simulations.study.job import Job
 from simulations.study.plan import Study, chosen_runs, jobs_of
 from simulations.study.processes import Done
-
-
-@pytest.fixture(scope="module")
-def centres(small_cohort: list[Path]) -> tuple[Centre, ...]:
-    return tuple(check_centres(small_cohort))
 
 
 @pytest.fixture
