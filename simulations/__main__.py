@@ -121,7 +121,10 @@ def study(
     keep_stages: Annotated[bool, typer.Option("--keep-stages", help="Keep what runs could go on from.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Compare every method on the same patients; finished jobs are not run again."""
+    """Compare every method on the same patients; finished jobs are not run again.
+
+    NAME is brain4, brain4-pdw-t1 or phantom; with --data, any name.
+    """
     console = Console()
     folders = study_folders(name, data, target or ())
     plan = _planned(name, folders, STUDY, seeds=seeds, part=part, out=out, overrides=overrides)
@@ -152,7 +155,10 @@ def budgets(
     results: ResultsDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Compare every method at several numbers of labelled source scans; finished jobs are not run again."""
+    """Compare every method at several numbers of labelled source scans; finished jobs are not run again.
+
+    NAME is le_uda or le_uda-pdw-t1; with --data, any name.
+    """
     folders = study_folders(name, data, target or ())
     plan = _planned(name, folders, BUDGETS, seeds=seeds, part=part, out=out, overrides=overrides)
     wanted = Wanted(
