@@ -27,7 +27,7 @@ def render_budgets(results: Mapping[str, Any]) -> bytes:
     if not any(lines.values()):
         msg = "no row has a score at any budget: there is nothing to draw; leave the figure out"
         raise ValueError(msg)
-    figure = light_figure(8.5, 5.0)
+    figure = light_figure(10.0, 4.6)
     axes = figure.subplots()
     for row, found in lines.items():
         if not found:
@@ -51,7 +51,7 @@ def render_budgets(results: Mapping[str, Any]) -> bytes:
     dress_axes(axes, title="Mean Dice of the targets by number of labelled source scans")
     name_numbers(axes, "labelled source scans")
     axes.set_ylabel("Dice %", color=INK, fontsize=9)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
+    figure.legend(loc="outside right center", frameon=False, reverse=True, fontsize=8.5)
     explain_marks(figure, "Bars: standard deviation over seeds, each of which is a draw of the labelled scans")
     return chart_png_bytes(figure)
 

@@ -33,6 +33,8 @@ _ROW_COLOURS = {
     "diffuse-uda": "#D55E00",
     "mt-uda": "#CC79A7",
     "le-uda": "#6F4CFF",
+    "le-uda-recoloured": "#88CCEE",
+    "le-uda-diffuse-uda": "#AA4499",
     CEILING: "#000000",
 }
 _ROW_MARKERS = {
@@ -45,6 +47,8 @@ _ROW_MARKERS = {
     "diffuse-uda": "D",
     "mt-uda": "<",
     "le-uda": "*",
+    "le-uda-recoloured": "h",
+    "le-uda-diffuse-uda": "X",
     CEILING: "|",
 }
 
