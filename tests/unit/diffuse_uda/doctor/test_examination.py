@@ -18,7 +18,7 @@ from diffuse_uda.doctor.address import Address
 from diffuse_uda.doctor.certificates import fingerprint
 from diffuse_uda.doctor.clock import Clocks
 from diffuse_uda.doctor.data_folder import QuickLook
-from diffuse_uda.doctor.disk import SHARED_MEMORY
+from diffuse_uda.doctor.disk import SHARED_MEMORY, Room
 from diffuse_uda.doctor.examination import DEFAULT_LISTENING, Examination, examine, left_out
 from diffuse_uda.doctor.hub_verdicts import Expected
 from diffuse_uda.doctor.verdict import Status, Verdict, passed
@@ -49,7 +49,12 @@ def test_at_least_the_machine_is_looked_at() -> None:
     assert "workspace" not in checks
 
 
-def test_a_site_that_is_in_order_passes(start_hub: StartHub, hub_paper: Paper, ca: Paper, tmp_path: Path) -> None:
+def test_a_site_that_is_in_order_passes(
+    start_hub: StartHub, hub_paper: Paper, ca: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The machine that runs the tests may have less room than a site needs.
+    roomy = Room(free_bytes=2**40, total_bytes=2**41, free_files=10**6)
+    monkeypatch.setattr("diffuse_uda.doctor.examination.observe_room", lambda _folder: roomy)
     workspace = tmp_path / "ws"
     workspace.mkdir(mode=0o700)
     verdicts = examine(
