@@ -102,13 +102,13 @@ def _spelt(phase: Phase) -> dict[str, Any]:
 
 
 def data_digest(folders: Sequence[Path], roles: Sequence[SiteRole]) -> str:
-    """Names, sizes and times of every file of every centre."""
+    """Names and contents of every file of every centre: a copy of a cohort is that cohort."""
     listing = [
         [
             folder.name,
             role.value,
             [
-                [path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
+                [path.relative_to(folder).as_posix(), _file_digest(path, path.stat().st_size, path.stat().st_mtime_ns)]
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             ],
@@ -116,6 +116,13 @@ def data_digest(folders: Sequence[Path], roles: Sequence[SiteRole]) -> str:
         for folder, role in zip(folders, roles, strict=True)
     ]
     return digest(listing)
+
+
+@cache
+def _file_digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    """A study asks for every job; size and time say whether a file has to be read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

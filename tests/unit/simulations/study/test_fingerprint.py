@@ -124,7 +124,7 @@ def test_what_an_engine_s_own_files_import_from_here_is_in_its_digest(places: tu
         assert needed <= set(places)
 
 
-def test_data_are_known_by_name_size_time_and_role(tmp_path: Path) -> None:
+def test_data_are_known_by_name_content_and_role(tmp_path: Path) -> None:
     folder = tmp_path / "leeds"
     folder.mkdir()
     scan = folder / "scan.nii.gz"
@@ -134,4 +134,6 @@ def test_data_are_known_by_name_size_time_and_role(tmp_path: Path) -> None:
     assert data_digest([folder], [SiteRole.TARGET]) == before
     assert data_digest([folder], [SiteRole.SOURCE]) != before
     os.utime(scan, ns=(2, 2))
+    assert data_digest([folder], [SiteRole.TARGET]) == before
+    scan.write_bytes(b"34")
     assert data_digest([folder], [SiteRole.TARGET]) != before
