@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from client.generation_tasks import APPEARANCE
 from client.segmentation_losses import StepLoss
 from client.segmentation_tasks import fitted, following
 from client.site_batches import labelled_batch, labelled_examples, training_examples
 from client.workplace import Workplace
 from diffuse_uda.algorithms.augmentation import augment_intensity
 from diffuse_uda.algorithms.consistency import ramp_up
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.algorithms.ema import update_ema_
 from diffuse_uda.algorithms.losses import dice_ce_loss
 from diffuse_uda.config import Translator
 from diffuse_uda.errors import SiteTaskError
 from diffuse_uda.exchange.orders import SiteReply
 from diffuse_uda.models.denoiser import Denoiser
-from diffuse_uda.training.batches import Batch, Example, draw_batch
+from diffuse_uda.training.batches import Example, draw_batch
 from diffuse_uda.training.device import autocast
 from diffuse_uda.training.ensembling import EnsemblingTerms, ensembling_terms
 from diffuse_uda.training.generator import translate as translated_by_generator
@@ -31,22 +35,39 @@ from diffuse_uda.types import ModelName, SiteRole, StateDict
 
 EXACT = "views-exact"
 PSEUDO = "views-pseudo"
-"""Scans with their looks as channels: the scan, across, and back. A scan and its looks share every deformation."""
+"""Scans with looks a generator made as channels: the scan, across, and back. All three share every deformation."""
 
-LooksOf = Callable[[Tensor, Tensor, int, int], Tensor]
-"""(images, label map, index of the domain whose look they have, index of the wanted one) -> images."""
+LooksOf = Callable[[Tensor, Tensor, int], Tensor]
+"""(images, label map, index of the wanted domain) -> images."""
 
 
 def translate(work: Workplace, weights: StateDict) -> SiteReply:
-    """Both: show every scan in another domain's look and back again, several times, and keep the looks.
+    """Both: have the generator show every scan in another domain's look and back again, several times; keep the looks.
 
-    At the source the other domain is one of the targets by turns, or the partner; at a target it is the source.
+    At the source the other domain is one of the targets by turns; at a target it is the source.
     """
     draw = work.generator("translate")
-    look = _translator(work, cast("Denoiser", work.model(ModelName.DENOISER, weights)), draw)
+    denoiser = cast("Denoiser", work.model(ModelName.DENOISER, weights))
     examples, is_source = labelled_examples(work), work.site.role is SiteRole.SOURCE
     num_exact = len(training_examples(work)) if is_source else 0
     others = list(range(1, len(work.order.domains))) if is_source else [0]
+
+    def look(images: Tensor, label_map: Tensor, own: int, wanted: int) -> Tensor:
+        with autocast(work.device, work.config.compute):
+            return translated_by_generator(
+                denoiser,
+                images,
+                label_map,
+                (
+                    torch.full((len(images),), own, device=work.device),
+                    torch.full((len(images),), wanted, device=work.device),
+                ),
+                diffusion=work.config.diffusion,
+                generator=draw,
+                strength=work.config.ensemble.translation_strength,
+                encodes=work.config.ensemble.translator is Translator.ENCODING,
+            ).float()
+
     views: dict[str, list[Example]] = {EXACT: [], PSEUDO: []}
     for repetition in range(work.config.ensemble.num_translations):
         for index, example in enumerate(examples):
@@ -103,90 +124,110 @@ def ensembling_ramp(work: Workplace) -> float:
 def ensemble_loss(work: Workplace, student: nn.Module, teacher: nn.Module, *, draw: torch.Generator) -> StepLoss:
     """Self-ensembling on scans and their looks, and supervision in all three looks of those with exact labels.
 
-    Pseudo-labels, which some looks were made with, are not read.
+    Pseudo-labels serve to make looks with, and are taught to nobody.
 
     Args:
-        work: The site's place of work; its state holds the looks.
+        work: The site's place of work; its state holds the scans that were labelled, and what looks need.
         student: The segmenter that learns, with its critics.
         teacher: Its moving average; whoever takes the steps moves it.
         draw: CPU generator of everything random.
 
     Raises:
-        SiteTaskError: If there are no looks at all.
+        SiteTaskError: If an earlier phase that this one needs has not been here.
     """
     config = work.config.ensemble
-    exact, pseudo = work.state.load_examples(EXACT), work.state.load_examples(PSEUDO)
-    if not exact and not pseudo:
-        msg = f"no looks in {work.state.folder}: the phase `translate` has to come before `ensemble`"
-        raise SiteTaskError(msg)
     size = work.batch_size(ModelName.SEGMENTER, config.batch_size, volumes_per_example=3)
     is_source = work.site.role is SiteRole.SOURCE
     ramp = ensembling_ramp(work) if is_source else 1.0
+    views_at = _views(work, size, draw)
 
     def weighted(terms: EnsemblingTerms) -> Tensor:
         taught = config.intra_weight * terms.intra + config.inter_weight * terms.inter
         return ramp * taught + config.adversarial_weight * terms.fooling + terms.critics
 
     def loss_at(_step: int) -> Tensor:
-        batches = [labelled_batch(work, examples, size, draw) for examples in (exact, pseudo) if examples]
-        own, across, back = _looks(batches, draw)
+        batch = views_at()
+        own, across, back = (augment_intensity(look[:, None], draw) for look in batch.images.unbind(dim=1))
+        like_source, like_target = ([own, back], [across]) if is_source else ([across], [own, back])
         with autocast(work.device, work.config.compute):
-            if not is_source:
-                return weighted(ensembling_terms(student, teacher, [across], [own, back], draw))
-            terms = ensembling_terms(student, teacher, [own, back], [across], draw)
-            if not exact:
+            terms = ensembling_terms(student, teacher, like_source, like_target, draw, both_ways=config.both_directions)
+            if batch.num_exact == 0:
                 return weighted(terms)
-            supervised = [logits[:size] for logits in terms.logits] + [student(across[:size])]
-        label_map = batches[0].label_map
+            exact = slice(batch.num_exact)
+            supervised = [logits[exact] for logits in terms.logits]
+            if not config.both_directions:
+                supervised.append(student(across[exact]))
+        label_map = batch.label_map[exact]
         losses = [0.5 * dice_ce_loss(logits, label_map) for logits in supervised]
         return torch.stack(losses).mean() + weighted(terms)
 
     return loss_at
 
 
-def _looks(batches: list[Batch], draw: torch.Generator) -> list[Tensor]:
-    """The scan, across and back of all batches, each augmented on its own: intensities tell nothing but looks."""
-    looks = torch.cat([batch.images for batch in batches]).unbind(dim=1)
-    return [augment_intensity(look[:, None], draw) for look in looks]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Views:
+    """Scans in all three looks, those with exact labels first."""
+
+    images: Float[Tensor, "batch 3 i j k"]
+    label_map: Int[Tensor, "batch 1 i j k"]
+    num_exact: int
 
 
-def _translator(work: Workplace, denoiser: Denoiser, draw: torch.Generator) -> LooksOf:
-    config = work.config.ensemble
-    match config.translator:
-        case Translator.DIFFUSION | Translator.ENCODING as translator:
+def _views(work: Workplace, size: int, draw: torch.Generator) -> Callable[[], _Views]:
+    """Batches of `size` scans with exact labels, where there are any, and as many without."""
+    is_source = work.site.role is SiteRole.SOURCE
+    generated = work.config.ensemble.has_generated_looks
+    exact = work.state.load_examples(EXACT) if generated else training_examples(work) if is_source else []
+    pseudo = work.state.load_examples(PSEUDO if generated else "pseudo-labelled")
+    if not exact and not pseudo:
+        before = "translate" if generated else "pseudo-label"
+        msg = f"no scans to ensemble on in {work.state.folder}: the phase `{before}` has to come before `ensemble`"
+        raise SiteTaskError(msg)
+    others = [0] if not is_source else [work.order.partner] if work.order.partner else range(1, len(work.order.domains))
+    known = _known_looks(work)
+    look = _look_at_hand(work, known, draw)
+    resizes = is_source and known is not None and work.config.refine.resize
 
-            def by_generator(images: Tensor, label_map: Tensor, own: int, wanted: int) -> Tensor:
-                domains = (
-                    torch.full((len(images),), own, device=work.device),
-                    torch.full((len(images),), wanted, device=work.device),
-                )
-                with autocast(work.device, work.config.compute):
-                    return translated_by_generator(
-                        denoiser,
-                        images,
-                        label_map,
-                        domains,
-                        diffusion=work.config.diffusion,
-                        generator=draw,
-                        strength=config.translation_strength,
-                        encodes=translator is Translator.ENCODING,
-                    ).float()
+    def views_at() -> _Views:
+        other = others[int(torch.randint(len(others), (), generator=draw))]
+        ratios = known.volume_ratios(torch.tensor([other] * size)) if known is not None and resizes else None
+        batches = [
+            labelled_batch(work, examples, size, draw, ratios=ratios) for examples in (exact, pseudo) if examples
+        ]
+        images = torch.cat([batch.images for batch in batches])
+        label_map = torch.cat([batch.label_map for batch in batches])
+        if not generated:
+            across = look(images, label_map, other)
+            images = torch.cat([images, across, look(across, label_map, work.domain)], dim=1)
+        return _Views(images=images, label_map=label_map, num_exact=size if exact else 0)
 
-            return by_generator
-        case Translator.CLASS_CONTRAST:
-            assert denoiser.class_table is not None  # noqa: S101 - the configuration asks for it
-            known = denoiser.class_table.appearance(range(len(work.order.domains)))
-            return lambda images, label_map, _own, wanted: in_known_contrast(
-                images, label_map, known.of(torch.tensor([wanted])), draw
-            )
-        case Translator.FOURIER:
-            blocks, sites = work.order.style_blocks, work.order.domains
-            return lambda images, _label_map, _own, wanted: aligned(
-                images,
-                [Look(block=blocks[sites[wanted]])],
-                draw,
-                window=work.config.style.window,
-                adaptive_window=False,
-            )
-        case Translator.NONE:
-            return lambda images, _label_map, _own, _wanted: images
+    return views_at
+
+
+def _known_looks(work: Workplace) -> ClassAppearance | None:
+    """The class table, where it is the translator."""
+    if work.config.ensemble.translator is not Translator.CLASS_CONTRAST:
+        return None
+    kept = work.state.load_tensors(APPEARANCE)
+    if kept is None:
+        msg = f"no class table in {work.state.folder}: the phase `keep-table` has to come before `ensemble`"
+        raise SiteTaskError(msg)
+    return ClassAppearance(**kept)
+
+
+def _look_at_hand(work: Workplace, known: ClassAppearance | None, draw: torch.Generator) -> LooksOf:
+    """Looks that cost little, hence are drawn anew in every step."""
+    if known is not None:
+        return lambda images, label_map, wanted: in_known_contrast(
+            images, label_map, known.of(torch.tensor([wanted])), draw
+        )
+    if work.config.ensemble.translator is Translator.FOURIER:
+        blocks, sites = work.order.style_blocks, work.order.domains
+        return lambda images, _label_map, wanted: aligned(
+            images,
+            [Look(block=blocks[sites[wanted]])],
+            draw,
+            window=work.config.style.window,
+            adaptive_window=False,
+        )
+    return lambda images, _label_map, _wanted: images

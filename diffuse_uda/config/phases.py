@@ -183,15 +183,26 @@ class EnsembleConfig(FitConfig):
     """Times scans are labelled and translated anew, each followed by the rounds."""
     translator: Translator = Translator.CLASS_CONTRAST
     num_translations: PositiveInt = 2
-    """Looks that every scan is translated to and back, drawn anew each."""
+    """Of the generator's translators: looks that every scan is translated to and back, drawn anew each."""
     translation_strength: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of the generator's translators: how far a scan goes towards noise before it comes back in the other look."""
-    per_target: bool = False
+    per_target: bool = True
     """One student for every target, with the source as its partner, instead of one for all."""
+    both_directions: bool = True
+    """Teach the student in the target-like looks as well, by its teacher in the source-like ones.
+
+    As published it learns in source-like looks only, because scans are translated before it labels them; here it labels
+    them as they are.
+    """
     intra_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     inter_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     adversarial_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-3
     """0 leaves the critics out: MT-UDA."""
+
+    @property
+    def has_generated_looks(self) -> bool:
+        """Whether the generator makes looks: at some cost, so they are made once and kept."""
+        return self.translator in {Translator.DIFFUSION, Translator.ENCODING}
 
 
 class StyleConfig(Section):

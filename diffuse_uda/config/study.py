@@ -107,7 +107,7 @@ class StudyConfig(Section):
         if translator is Translator.FOURIER and not self.exchange.allow_style_blocks:
             msg = "ensemble.translator = fourier needs exchange.allow-style-blocks = true: a block is not a weight"
             raise ValueError(msg)
-        if translator in {Translator.DIFFUSION, Translator.ENCODING} and self.diffusion.recipe != "rectified-flow":
+        if self.ensemble.has_generated_looks and self.diffusion.recipe != "rectified-flow":
             msg = f"ensemble.translator = {translator} needs diffusion.recipe = rectified-flow: no DDPM starts midway"
             raise ValueError(msg)
 

@@ -6,10 +6,10 @@ Phase by phase:
     repeat ensemble.num_turns times:
       pseudo-label            all: their unlabelled scans, the source's included
       describe                all: what their classes look like, a few numbers in the generator's weights
-      diffuse                 all: steps of the generator, only where the generator translates
-      translate               all: every scan in another domain's look and back: every site has both looks of its scans
-      ensemble                source: supervision on its labelled scans in all looks; both: the student in the
-                              source-like look against its teacher in the same look with noise, and in the other
+      keep-table              all: that table, with which every step shows its scans in another domain's look and back
+      diffuse, translate      instead, where the generator translates: all: its steps; every scan across and back
+      ensemble                for every target: source: supervision on its labelled scans in all looks; both: the
+                              student in one look against its teacher in the same look with noise, and in the other
                               look; critics that tell the student's features from the teacher's
       evaluate
 
@@ -23,9 +23,6 @@ from diffuse_uda.methods import source_only
 from diffuse_uda.methods.phase import Exchange, Method, Phase, PhaseName, Task, evaluation
 from diffuse_uda.types import ModelName, SiteRole
 
-OF_THE_TABLE = {Translator.CLASS_CONTRAST, Translator.DIFFUSION, Translator.ENCODING}
-OF_THE_GENERATOR = {Translator.DIFFUSION, Translator.ENCODING}
-
 
 def build(config: StudyConfig) -> Method:
     """Declare LE-UDA, or MT-UDA where the critics weigh nothing."""
@@ -37,7 +34,6 @@ def build(config: StudyConfig) -> Method:
 
 
 def _turn(config: StudyConfig, turn: int) -> tuple[Phase, ...]:
-    ensemble = config.ensemble
     return (
         _of_all(
             # later scans are labelled by the students alone: the models remembered before them are far worse
@@ -47,31 +43,44 @@ def _turn(config: StudyConfig, turn: int) -> tuple[Phase, ...]:
             turn,
         ),
         *([_of_all(PhaseName.DESCRIBE, ModelName.DENOISER, Task.DESCRIBE, turn)] if _has_table(config) else []),
-        *(
-            [_of_all(PhaseName.DIFFUSE, ModelName.DENOISER, Task.DIFFUSE, turn, config.diffuse.num_rounds)]
-            if ensemble.translator in OF_THE_GENERATOR
-            else []
-        ),
-        _of_all(PhaseName.TRANSLATE, ModelName.DENOISER, Task.TRANSLATE, turn),
-        _of_all(
-            PhaseName.ENSEMBLE,
-            ModelName.SEGMENTER,
-            Task.ENSEMBLE,
-            turn,
-            ensemble.num_rounds,
-            per_target=ensemble.per_target,
-        ),
+        *_looks(config, turn),
+        _ensemble(config, turn),
     )
 
 
+def _ensemble(config: StudyConfig, turn: int) -> Phase:
+    # a target whose steps would count for nothing rests
+    roles = [SiteRole.SOURCE] if config.ensemble.source_weight == 1 else SiteRole
+    return Phase(
+        name=PhaseName.ENSEMBLE,
+        model=ModelName.SEGMENTER,
+        tasks=dict.fromkeys(roles, Task.ENSEMBLE),
+        exchange=Exchange.WEIGHTS,
+        num_rounds=config.ensemble.num_rounds,
+        pass_index=turn,
+        per_target=config.ensemble.per_target,
+    )
+
+
+def _looks(config: StudyConfig, turn: int) -> list[Phase]:
+    """What has to be at every site before it can show its scans in another domain's look."""
+    if config.ensemble.has_generated_looks:
+        return [
+            _of_all(PhaseName.DIFFUSE, ModelName.DENOISER, Task.DIFFUSE, turn, config.diffuse.num_rounds),
+            _of_all(PhaseName.TRANSLATE, ModelName.DENOISER, Task.TRANSLATE, turn),
+        ]
+    if config.ensemble.translator is Translator.CLASS_CONTRAST:
+        return [_of_all(PhaseName.KEEP_TABLE, ModelName.DENOISER, Task.KEEP_TABLE, turn)]
+    return []
+
+
 def _has_table(config: StudyConfig) -> bool:
-    return config.denoiser.class_table and config.ensemble.translator in OF_THE_TABLE
+    uses_it = config.ensemble.has_generated_looks or config.ensemble.translator is Translator.CLASS_CONTRAST
+    return config.denoiser.class_table and uses_it
 
 
-def _of_all(
-    name: PhaseName, model: ModelName, task: Task, turn: int, num_rounds: int = 1, *, per_target: bool = False
-) -> Phase:
-    stays = task in {Task.PSEUDO_LABEL, Task.TRANSLATE}
+def _of_all(name: PhaseName, model: ModelName, task: Task, turn: int, num_rounds: int = 1) -> Phase:
+    stays = task in {Task.PSEUDO_LABEL, Task.TRANSLATE, Task.KEEP_TABLE}
     return Phase(
         name=name,
         model=model,
@@ -79,5 +88,4 @@ def _of_all(
         exchange=Exchange.NOTHING if stays else Exchange.WEIGHTS,
         num_rounds=num_rounds,
         pass_index=turn,
-        per_target=per_target,
     )

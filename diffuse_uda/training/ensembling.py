@@ -31,9 +31,15 @@ class EnsemblingTerms:
 
 
 def ensembling_terms(
-    student: nn.Module, teacher: nn.Module, like_source: Looks, like_target: Looks, generator: torch.Generator
+    student: nn.Module,
+    teacher: nn.Module,
+    like_source: Looks,
+    like_target: Looks,
+    generator: torch.Generator,
+    *,
+    both_ways: bool = False,
 ) -> EnsemblingTerms:
-    """Student in the source-like looks of some scans, its teacher in all of them.
+    """Student in the source-like looks of some scans, its teacher in all of them; or the other way round as well.
 
     At the source {s, s->t->s} are source-like and {s->t} is target-like; at a target {t->s} is, and {t, t->s->t} are.
     Intra: the first source-like look against the same with noise. Inter: every source-like look against every
@@ -45,7 +51,26 @@ def ensembling_terms(
         like_source: At least one look of the batch.
         like_target: At least one look of the same batch.
         generator: CPU generator of the teacher's noise.
+        both_ways: Whether the student learns in the target-like looks, too: every term is the mean of both ways, and
+            logits are those of all looks, source-like ones first.
     """
+    there = _one_way(student, teacher, like_source, like_target, generator)
+    if not both_ways:
+        return there
+    back = _one_way(student, teacher, like_target, like_source, generator)
+    return EnsemblingTerms(
+        intra=(there.intra + back.intra) / 2,
+        inter=(there.inter + back.inter) / 2,
+        fooling=(there.fooling + back.fooling) / 2,
+        critics=(there.critics + back.critics) / 2,
+        logits=there.logits + back.logits,
+    )
+
+
+def _one_way(
+    student: nn.Module, teacher: nn.Module, like_source: Looks, like_target: Looks, generator: torch.Generator
+) -> EnsemblingTerms:
+    """Student in the first looks, its teacher in all of them."""
     num_own, num_other = len(like_source), len(like_target)
     logits, features = _answers(student, torch.cat(list(like_source)))
     with torch.no_grad():

@@ -33,7 +33,7 @@ READ_BY: Mapping[str, frozenset[PhaseName]] = {
     "diffuse": frozenset({PhaseName.DESCRIBE, PhaseName.DIFFUSE}),
     "synthesise": frozenset({PhaseName.SYNTHESISE}),
     "ensemble": frozenset({PhaseName.TRANSLATE, PhaseName.ENSEMBLE}),
-    "refine": frozenset({PhaseName.RECOLOUR, PhaseName.REFINE, PhaseName.ADAPT_LOCALLY}),
+    "refine": frozenset({PhaseName.RECOLOUR, PhaseName.REFINE, PhaseName.ADAPT_LOCALLY, PhaseName.ENSEMBLE}),
 }
 """Phases before which a section of the configuration is not read. A section that is not listed matters from the start.
 

@@ -91,9 +91,8 @@ def teacher() -> nn.Module:
 def terms_of(hospital: Hospital, student: nn.Module, teacher: nn.Module) -> EnsemblingTerms:
     draw = derive_generator(STUDY.seed, hospital.site_id, "ensemble", 1)
     own, across, back = hospital.looks
-    if hospital.role is SiteRole.TARGET:
-        return ensembling_terms(student, teacher, [across], [own, back], draw)
-    return ensembling_terms(student, teacher, [own, back], [across], draw)
+    like_source, like_target = ([own, back], [across]) if hospital.label_map is not None else ([across], [own, back])
+    return ensembling_terms(student, teacher, like_source, like_target, draw, both_ways=True)
 
 
 def loss_of(hospital: Hospital, student: nn.Module, teacher: nn.Module) -> Tensor:
@@ -101,8 +100,7 @@ def loss_of(hospital: Hospital, student: nn.Module, teacher: nn.Module) -> Tenso
     # weights that let every term move something
     loss = 10.0 * terms.intra + 10.0 * terms.inter + terms.fooling + terms.critics
     if hospital.label_map is not None:
-        labelled = [*terms.logits, student(hospital.looks[1])]
-        loss = loss + torch.stack([dice_ce_loss(logits, hospital.label_map) for logits in labelled]).mean()
+        loss = loss + torch.stack([dice_ce_loss(logits, hospital.label_map) for logits in terms.logits]).mean()
     return loss
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,15 +13,19 @@ from client.site import Site
 from client.site_state import SiteState
 from client.tasks import run_task
 from client.workplace import open_workplace
+from diffuse_uda.algorithms.domain_contrast import ClassAppearance
 from diffuse_uda.config import StudyConfig
 from diffuse_uda.errors import SiteTaskError
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.models.critics import CriticisedSegmenter
+from diffuse_uda.training.ensembling import EnsemblingTerms, ensembling_terms
+from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, Scalar, StateDict
 from tests.tiny_site import first_weights, order_for, tiny_config
 
-TRANSLATORS = ["diffusion", "encoding", "class-contrast", "fourier", "none"]
+GENERATED = ["diffusion", "encoding"]
+AT_HAND = ["class-contrast", "fourier", "none"]
 
 
 def le_config(**changes: Scalar) -> StudyConfig:
@@ -46,17 +51,45 @@ def denoiser_with_table(config: StudyConfig) -> StateDict:
 
 
 def prepared(site: Site, config: StudyConfig, **order: object) -> SiteState:
-    """A site that has labelled and translated its scans."""
+    """A site that has labelled its scans and has what it needs to show them in other looks."""
     state = SiteState(site.workspace / "state")
     label = order_for(Task.PSEUDO_LABEL, phase="pseudo-label")
     run_task(site, config, label, first_weights(config))
-    translate = dataclasses.replace(order_for(Task.TRANSLATE, phase="translate"), **order)  # type: ignore[arg-type]
-    run_task(site, config, translate, denoiser_with_table(config))
+    task = Task.TRANSLATE if config.ensemble.has_generated_looks else Task.KEEP_TABLE
+    before = dataclasses.replace(order_for(task, phase="before"), **order)  # type: ignore[arg-type]
+    run_task(site, config, before, denoiser_with_table(config))
     return state
 
 
-def test_a_source_translates_what_it_labelled_itself_apart_from_its_exact_labels(source: Site) -> None:
-    state = prepared(source, le_config(**{"source.num-labelled": 1}), domains=("source", "target", "other"))
+def seen_looks(
+    site: Site, config: StudyConfig, monkeypatch: pytest.MonkeyPatch, **order: object
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Source-like and target-like looks of one step of a site, as they reach the losses."""
+    seen: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+
+    def watched(
+        _student: object,
+        _teacher: object,
+        like_source: list[torch.Tensor],
+        like_target: list[torch.Tensor],
+        *rest: object,
+        **options: object,
+    ) -> EnsemblingTerms:
+        seen.append((like_source, like_target))
+        return ensembling_terms(_student, _teacher, like_source, like_target, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("client.ensembling_tasks.ensembling_terms", watched)
+    monkeypatch.setattr("client.ensembling_tasks.augment_intensity", lambda volumes, _draw: volumes)
+    given = dataclasses.replace(order_for(Task.ENSEMBLE, phase="ensemble"), **order)  # type: ignore[arg-type]
+    run_task(site, config, given, first_weights(config))
+    return seen[0]
+
+
+@pytest.mark.parametrize("translator", GENERATED)
+def test_a_source_keeps_generated_looks_of_what_it_labelled_itself_apart(source: Site, translator: str) -> None:
+    changes: dict[str, Scalar] = {"source.num-labelled": 1, "ensemble.translator": translator}
+    config = le_config(**changes)
+    state = prepared(source, config, domains=("source", "target", "other"))
     exact, pseudo = state.load_examples(EXACT), state.load_examples(PSEUDO)
     # one scan of each kind, two translations
     assert (len(exact), len(pseudo)) == (2, 2)
@@ -69,36 +102,77 @@ def test_a_source_translates_what_it_labelled_itself_apart_from_its_exact_labels
     assert torch.equal(exact[0].image[0], exact[1].image[0])
 
 
-def test_the_other_look_has_the_contrast_of_the_other_domain(target: Site) -> None:
-    state = prepared(target, le_config())
-    assert state.load_examples(EXACT) == []
-    views = state.load_examples(PSEUDO)
-    assert len(views) == 4
-    for example in views:
-        assert example.label_map is not None
-        inside = (example.label_map[0] > 0) & (example.image[1] > 0)
-        assert inside.any()
+@pytest.mark.parametrize("partner", [1, 2])
+def test_the_look_across_is_the_partners(source: Site, monkeypatch: pytest.MonkeyPatch, partner: int) -> None:
+    config = le_config()
+    everybody = ("source", "target", "other")
+    prepared(source, config, domains=everybody)
+    wanted: list[float] = []
+
+    def painted(images: torch.Tensor, _labels: torch.Tensor, known: ClassAppearance, _draw: object) -> torch.Tensor:
+        wanted.append(float(known.means[0, 1]))
+        return images * 0.5
+
+    monkeypatch.setattr("client.ensembling_tasks.in_known_contrast", painted)
+    seen_looks(source, config, monkeypatch, domains=everybody, partner=partner)
+    # across to the partner, and back home
+    assert wanted == pytest.approx([(0.3, 0.7, 0.5)[partner], 0.3], abs=1e-5)
 
 
-@pytest.mark.parametrize("translator", TRANSLATORS)
-def test_every_translator_makes_looks_that_the_ensemble_learns_from(target: Site, translator: str) -> None:
+def test_a_target_shows_its_scans_as_the_source_would_and_back(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config()
+    prepared(target, config)
+    (across,), (own, back) = seen_looks(target, config, monkeypatch)
+    assert own.shape == across.shape == back.shape
+    assert not torch.equal(own, across)
+    assert not torch.equal(across, back)
+
+
+def test_looks_at_hand_are_drawn_anew_in_every_step(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config(**{"ensemble.num-local-steps": 2, "ensemble.batch-size": 2})
+    prepared(target, config)
+    drawn: list[torch.Tensor] = []
+
+    def watched(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        drawn.append(in_known_contrast(images, *rest))
+        return drawn[-1]
+
+    monkeypatch.setattr("client.ensembling_tasks.in_known_contrast", watched)
+    run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+    first, _, second, _ = drawn
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("translator", [*GENERATED, *AT_HAND])
+def test_every_translator_makes_looks_that_the_ensemble_learns_from(
+    target: Site, translator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options: dict[str, Scalar] = {"ensemble.translator": translator, "exchange.allow-style-blocks": True}
     config = le_config(**options)
     blocks = {site: torch.full((1, 1, 3, 3, 2), 5.0) for site in ("source", "target")}
-    state = prepared(target, config, style_blocks=blocks)
-    own, across, back = state.load_examples(PSEUDO)[0].image
+    prepared(target, config, style_blocks=blocks)
+    (across,), (own, back) = seen_looks(target, config, monkeypatch, style_blocks=blocks)
     assert torch.equal(own, across) is (translator == "none")
     assert torch.equal(own, back) is (translator == "none")
     weights = first_weights(config)
-    reply = run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), weights)
+    given = dataclasses.replace(order_for(Task.ENSEMBLE, phase="ensemble"), style_blocks=blocks)
+    reply = run_task(target, config, given, weights)
     assert reply.weights is not None
     assert reply.metrics["loss"] > 0
     changed = {name.split(".")[0] for name in weights if not weights[name].equal(reply.weights[name])}
     assert changed == {"segmenter", "intra", "inter"}
 
 
-def test_only_a_source_with_exact_labels_has_a_supervised_term(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = le_config(**{"source.num-labelled": 1, "ensemble.batch-size": 1})
+@pytest.mark.parametrize("both_directions", [False, True])
+def test_only_a_source_with_exact_labels_has_a_supervised_term(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, both_directions: bool
+) -> None:
+    changes: dict[str, Scalar] = {
+        "source.num-labelled": 1,
+        "ensemble.batch-size": 1,
+        "ensemble.both-directions": both_directions,
+    }
+    config = le_config(**changes)
     prepared(source, config)
     seen: list[int] = []
 
@@ -152,6 +226,15 @@ def test_the_teachers_word_grows_in_the_first_turn_and_counts_whole_in_the_next(
     assert ramp(1, 1) == 1.0
 
 
-def test_looks_have_to_be_made_first(target: Site) -> None:
-    with pytest.raises(SiteTaskError, match="`translate` has to come before"):
-        run_task(target, le_config(), order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(le_config()))
+@pytest.mark.parametrize(("translator", "missing"), [("diffusion", "translate"), ("none", "pseudo-label")])
+def test_scans_have_to_be_there_first(target: Site, translator: str, missing: str) -> None:
+    config = le_config(**{"ensemble.translator": translator})
+    with pytest.raises(SiteTaskError, match=f"`{missing}` has to come before"):
+        run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+
+
+def test_the_table_has_to_be_there_first(target: Site) -> None:
+    config = le_config()
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    with pytest.raises(SiteTaskError, match="`keep-table` has to come before"):
+        run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))

@@ -222,17 +222,17 @@ def test_le_uda_labels_describes_translates_and_ensembles_by_turns() -> None:
         "evaluate-source-only",
         "pseudo-label",
         "describe",
-        "translate",
+        "keep-table",
         "ensemble",
         "relabel-2",
         "describe-2",
-        "translate-2",
+        "keep-table-2",
         "ensemble-2",
         "evaluate-le-uda",
     ]
     for phase in built("le-uda").phases[2:-1]:
         assert phase.tasks.keys() == {SiteRole.SOURCE, SiteRole.TARGET}
-        stays = phase.name in {PhaseName.PSEUDO_LABEL, PhaseName.RELABEL, PhaseName.TRANSLATE}
+        stays = phase.name in {PhaseName.PSEUDO_LABEL, PhaseName.RELABEL, PhaseName.KEEP_TABLE}
         assert (phase.exchange is Exchange.NOTHING) is stays
 
 
@@ -241,12 +241,12 @@ def test_le_uda_labels_describes_translates_and_ensembles_by_turns() -> None:
     [
         ("diffusion", ["describe", "diffuse", "translate"]),
         ("encoding", ["describe", "diffuse", "translate"]),
-        ("class-contrast", ["describe", "translate"]),
-        ("fourier", ["translate"]),
-        ("none", ["translate"]),
+        ("class-contrast", ["describe", "keep-table"]),
+        ("fourier", []),
+        ("none", []),
     ],
 )
-def test_only_a_generator_that_translates_is_trained(translator: str, between: list[str]) -> None:
+def test_what_comes_before_looks_is_what_they_need(translator: str, between: list[str]) -> None:
     options: dict[str, Scalar] = {
         "ensemble.translator": translator,
         "ensemble.num-turns": 1,
@@ -265,6 +265,14 @@ def test_le_uda_may_keep_a_student_for_every_target() -> None:
         "ensemble-2-for-2",
     ]
     assert SiteRole.SOURCE not in method.phases[-1].tasks
+
+
+def test_targets_rest_in_the_ensemble_where_the_source_counts_for_everything() -> None:
+    def roles(**flat: Scalar) -> list[set[SiteRole]]:
+        return [set(phase.tasks) for phase in built("le-uda", **flat).phases if phase.name is PhaseName.ENSEMBLE]
+
+    assert roles() == [{SiteRole.SOURCE, SiteRole.TARGET}] * 2
+    assert roles(**{"ensemble.source-weight": 1.0}) == [{SiteRole.SOURCE}] * 2
 
 
 def test_targets_rest_in_the_refinement_where_the_source_counts_for_everything() -> None:
@@ -295,7 +303,7 @@ def test_diffuse_uda_may_begin_with_le_uda_and_then_labels_the_source_as_well() 
         "evaluate-source-only",
         "pseudo-label",
         "describe",
-        "translate",
+        "keep-table",
         "ensemble",
         "evaluate-le-uda",
         "pseudo-label-after-le-uda",

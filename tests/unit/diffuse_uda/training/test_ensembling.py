@@ -46,6 +46,19 @@ def test_every_source_like_look_is_compared_with_every_target_like_one() -> None
     torch.testing.assert_close(at_source.logits[1].softmax(dim=1), answers["c"])
 
 
+def test_both_ways_are_the_mean_of_one_and_the_other() -> None:
+    student, teacher = networks()
+    own, across, back = LOOKS
+    draw = generator()
+    there = ensembling_terms(student, teacher, [own, back], [across], draw)
+    other = ensembling_terms(student, teacher, [across], [own, back], draw)
+    both = ensembling_terms(student, teacher, [own, back], [across], generator(), both_ways=True)
+    for name in ("intra", "inter", "fooling", "critics"):
+        torch.testing.assert_close(getattr(both, name), (getattr(there, name) + getattr(other, name)) / 2)
+    assert len(both.logits) == 3
+    torch.testing.assert_close(both.logits[2], other.logits[0])
+
+
 def test_the_noise_is_all_that_tells_a_fresh_student_from_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = networks()
     assert float(ensembling_terms(student, teacher, [LOOKS[0]], [LOOKS[1]], generator()).intra.detach()) > 0.0
