@@ -10,6 +10,7 @@ import torch
 
 from client.ensembling_tasks import EXACT, PSEUDO, ensembling_ramp
 from client.site import Site
+from client.site_batches import labelled_batch
 from client.site_state import SiteState
 from client.tasks import run_task
 from client.workplace import open_workplace
@@ -19,6 +20,7 @@ from diffuse_uda.errors import SiteTaskError
 from diffuse_uda.exchange.orders import WorkOrder
 from diffuse_uda.methods.phase import Task
 from diffuse_uda.models.critics import CriticisedSegmenter
+from diffuse_uda.training.batches import Batch
 from diffuse_uda.training.ensembling import EnsemblingTerms, ensembling_terms
 from diffuse_uda.training.looks import in_known_contrast
 from diffuse_uda.types import ModelName, Scalar, StateDict
@@ -117,6 +119,30 @@ def test_the_look_across_is_the_partners(source: Site, monkeypatch: pytest.Monke
     seen_looks(source, config, monkeypatch, domains=everybody, partner=partner)
     # across to the partner, and back home
     assert wanted == pytest.approx([(0.3, 0.7, 0.5)[partner], 0.3], abs=1e-5)
+
+
+@pytest.mark.parametrize("resizes", [False, True])
+def test_structures_take_the_partners_sizes_at_the_source(
+    source: Site, monkeypatch: pytest.MonkeyPatch, *, resizes: bool
+) -> None:
+    config = le_config(**{"refine.resize": resizes})
+    prepared(source, config)
+    asked: list[torch.Tensor | None] = []
+
+    def watched(*args: Any, ratios: torch.Tensor | None) -> Batch:
+        asked.append(ratios)
+        return labelled_batch(*args, ratios=ratios)
+
+    monkeypatch.setattr("client.ensembling_tasks.labelled_batch", watched)
+    run_task(source, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+    assert [ratios is not None for ratios in asked] == [resizes]
+
+
+def test_a_target_keeps_its_sizes(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config()
+    prepared(target, config)
+    monkeypatch.setattr("client.ensembling_tasks.ClassAppearance.volume_ratios", None)
+    assert run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config)).weights
 
 
 def test_a_target_shows_its_scans_as_the_source_would_and_back(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
