@@ -30,7 +30,7 @@ from diffuse_uda.training.device import autocast
 from diffuse_uda.training.ensembling import EnsemblingTerms, ensembling_terms
 from diffuse_uda.training.generator import translate as translated_by_generator
 from diffuse_uda.training.interruption import raise_if_stopped
-from diffuse_uda.training.looks import Look, aligned, in_known_contrast
+from diffuse_uda.training.looks import Look, aligned, in_known_contrast, randomised
 from diffuse_uda.types import ModelName, SiteRole, StateDict
 
 EXACT = "views-exact"
@@ -136,8 +136,9 @@ def ensemble_loss(work: Workplace, student: nn.Module, teacher: nn.Module, *, dr
         SiteTaskError: If an earlier phase that this one needs has not been here.
     """
     config = work.config.ensemble
-    size = work.batch_size(ModelName.SEGMENTER, config.batch_size, volumes_per_example=3)
     is_source = work.site.role is SiteRole.SOURCE
+    # three looks of a scan, and at the source of one with exact labels beside one without
+    size = work.batch_size(ModelName.SEGMENTER, config.batch_size, volumes_per_example=6 if is_source else 3)
     ramp = ensembling_ramp(work) if is_source else 1.0
     views_at = _views(work, size, draw)
 
@@ -218,9 +219,14 @@ def _known_looks(work: Workplace) -> ClassAppearance | None:
 def _look_at_hand(work: Workplace, known: ClassAppearance | None, draw: torch.Generator) -> LooksOf:
     """Looks that cost little, hence are drawn anew in every step."""
     if known is not None:
-        return lambda images, label_map, wanted: in_known_contrast(
-            images, label_map, known.of(torch.tensor([wanted])), draw
-        )
+        table = known
+
+        def painted(images: Tensor, label_map: Tensor, wanted: int) -> Tensor:
+            if not table.is_told[wanted]:  # a site over too few cases keeps its numbers to itself
+                return randomised(images, label_map, draw, num_classes=work.num_classes)
+            return in_known_contrast(images, label_map, table.of(torch.tensor([wanted])), draw)
+
+        return painted
     if work.config.ensemble.translator is Translator.FOURIER:
         blocks, sites = work.order.style_blocks, work.order.domains
         return lambda images, _label_map, wanted: aligned(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from client.ensembling_tasks import EXACT, PSEUDO, ensembling_ramp
+from client.generation_tasks import APPEARANCE
 from client.site import Site
 from client.site_batches import labelled_batch
 from client.site_state import SiteState
@@ -136,6 +137,21 @@ def test_structures_take_the_partners_sizes_at_the_source(
     monkeypatch.setattr("client.ensembling_tasks.labelled_batch", watched)
     run_task(source, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
     assert [ratios is not None for ratios in asked] == [resizes]
+
+
+def test_a_site_that_tells_nothing_is_shown_in_random_looks(source: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = le_config(**{"refine.resize": False})
+    state = prepared(source, config)
+    kept = state.load_tensors(APPEARANCE)
+    assert kept is not None
+    kept["volumes"][1] = 0.0
+    state.save_tensors(APPEARANCE, kept)
+    (own, _), (across,) = seen_looks(source, config, monkeypatch)
+    assert across.amax() > 0.0
+    assert not torch.equal(own, across)
+    monkeypatch.setattr("client.ensembling_tasks.randomised", lambda images, *_args, **_options: images)
+    (own, _), (across,) = seen_looks(source, config, monkeypatch)
+    assert torch.equal(own, across)
 
 
 def test_a_target_keeps_its_sizes(target: Site, monkeypatch: pytest.MonkeyPatch) -> None:
