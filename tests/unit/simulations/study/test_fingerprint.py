@@ -45,7 +45,7 @@ def test_a_model_with_critics_shares_nothing_with_one_without() -> None:
     assert _shared(le_uda, _keys(method="asc")) == _shared(le_uda, mt_uda) == []
     assert _shared(mt_uda, _keys(method="source-only")) == ["warm-up", "evaluate-source-only"]
     other = _keys(method="le-uda", ensemble__inter_weight=1.0)
-    assert _shared(le_uda, other)[-1] == "describe"
+    assert _shared(le_uda, other)[-1] == "keep-table"
 
 
 def test_the_number_of_passes_and_the_name_change_nothing_before_the_last_row() -> None:
