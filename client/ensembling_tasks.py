@@ -37,6 +37,8 @@ EXACT = "views-exact"
 PSEUDO = "views-pseudo"
 """Scans with looks a generator made as channels: the scan, across, and back. All three share every deformation."""
 
+_BLOCKS_FIX = "set allow-style-blocks in the node-config there, or take another translator"
+
 LooksOf = Callable[[Tensor, Tensor, int], Tensor]
 """(images, label map, index of the wanted domain) -> images."""
 
@@ -219,21 +221,27 @@ def _known_looks(work: Workplace) -> ClassAppearance | None:
 def _look_at_hand(work: Workplace, known: ClassAppearance | None, draw: torch.Generator) -> LooksOf:
     """Looks that cost little, hence are drawn anew in every step."""
     if known is not None:
-        table = known
-
-        def painted(images: Tensor, label_map: Tensor, wanted: int) -> Tensor:
-            if not table.is_told[wanted]:  # a site over too few cases keeps its numbers to itself
-                return randomised(images, label_map, draw, num_classes=work.num_classes)
-            return in_known_contrast(images, label_map, table.of(torch.tensor([wanted])), draw)
-
-        return painted
+        return _painted(work, known, draw)
     if work.config.ensemble.translator is Translator.FOURIER:
-        blocks, sites = work.order.style_blocks, work.order.domains
-        return lambda images, _label_map, wanted: aligned(
-            images,
-            [Look(block=blocks[sites[wanted]])],
-            draw,
-            window=work.config.style.window,
-            adaptive_window=False,
-        )
+        return _aligned(work, draw)
     return lambda images, _label_map, _wanted: images
+
+
+def _painted(work: Workplace, known: ClassAppearance, draw: torch.Generator) -> LooksOf:
+    def look(images: Tensor, label_map: Tensor, wanted: int) -> Tensor:
+        if not known.is_told[wanted]:  # a site over too few cases keeps its numbers to itself
+            return randomised(images, label_map, draw, num_classes=work.num_classes)
+        return in_known_contrast(images, label_map, known.of(torch.tensor([wanted])), draw)
+
+    return look
+
+
+def _aligned(work: Workplace, draw: torch.Generator) -> LooksOf:
+    blocks, sites = work.order.style_blocks, work.order.domains
+    if silent := [site for site in sites if site not in blocks]:
+        msg = f"ensemble.translator = fourier needs a style block of every site, found none of {silent}: {_BLOCKS_FIX}"
+        raise SiteTaskError(msg)
+    window = work.config.style.window
+    return lambda images, _label_map, wanted: aligned(
+        images, [Look(block=blocks[sites[wanted]])], draw, window=window, adaptive_window=False
+    )

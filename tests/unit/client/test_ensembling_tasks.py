@@ -280,3 +280,13 @@ def test_the_table_has_to_be_there_first(target: Site) -> None:
     run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
     with pytest.raises(SiteTaskError, match="`keep-table` has to come before"):
         run_task(target, config, order_for(Task.ENSEMBLE, phase="ensemble"), first_weights(config))
+
+
+def test_a_site_that_publishes_no_style_block_is_named(target: Site) -> None:
+    config = le_config(**{"ensemble.translator": "fourier", "exchange.allow-style-blocks": True})
+    run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
+    order = dataclasses.replace(
+        order_for(Task.ENSEMBLE, phase="ensemble"), style_blocks={"target": torch.ones((1, 1, 3, 3, 2))}
+    )
+    with pytest.raises(SiteTaskError, match=r"found none of \['source'\]: set allow-style-blocks"):
+        run_task(target, config, order, first_weights(config))
