@@ -283,7 +283,8 @@ def test_the_table_has_to_be_there_first(target: Site) -> None:
 
 
 def test_a_site_that_publishes_no_style_block_is_named(target: Site) -> None:
-    config = le_config(**{"ensemble.translator": "fourier", "exchange.allow-style-blocks": True})
+    changes: dict[str, Scalar] = {"ensemble.translator": "fourier", "exchange.allow-style-blocks": True}
+    config = le_config(**changes)
     run_task(target, config, order_for(Task.PSEUDO_LABEL, phase="pseudo-label"), first_weights(config))
     order = dataclasses.replace(
         order_for(Task.ENSEMBLE, phase="ensemble"), style_blocks={"target": torch.ones((1, 1, 3, 3, 2))}
